@@ -1,0 +1,6 @@
+#pragma once
+
+#include <kvg/credentials.h>
+#include <kvg/error.h>
+#include <kvg/frame.h>
+#include <kvg/producer.h>

@@ -1,0 +1,128 @@
+/* The producer: one per process, with the one uploader thread for all its streams. A stream is one
+ * camera: frames go into its spool on disk and from there to Kinesis Video Streams. */
+#pragma once
+
+#include <kvg/credentials.h>
+#include <kvg/error.h>
+#include <kvg/frame.h>
+
+G_BEGIN_DECLS
+
+typedef struct _KvgProducer KvgProducer;
+typedef struct _KvgStream KvgStream;
+
+/**
+ * KvgProducerOptions: zero is a sensible default where not marked required.
+ * @region: required, e.g. "us-east-1"
+ * @endpoint: control-plane URL; NULL: https://kinesisvideo.REGION.amazonaws.com
+ * @ca_path: CA file (PEM) for control and data plane; NULL: the system's store
+ * @spool_path: required: folder of the spool; one folder per stream is made in it
+ * @user_agent: prefix of the User-Agent header; NULL: "kvg/VERSION"
+ */
+typedef struct {
+    const char *region;
+    const char *endpoint;
+    const char *ca_path;
+    const char *spool_path;
+    const char *user_agent;
+} KvgProducerOptions;
+
+/* Starts the uploader thread. NULL on failure (bad option, spool folder not writable). */
+KvgProducer *kvg_producer_new(const KvgProducerOptions *options, GError **error);
+/* All streams must be closed before. Joins the uploader thread. NULL is fine. */
+void kvg_producer_free(KvgProducer *producer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgProducer, kvg_producer_free)
+
+typedef enum {
+    KVG_STREAM_CONNECTING, /* describing, creating, fetching credentials or endpoint */
+    KVG_STREAM_STREAMING,  /* PutMedia is open */
+    KVG_STREAM_WAITING,    /* something failed; retrying later, see the reason */
+    KVG_STREAM_CLOSED,
+} KvgStreamState;
+const char *kvg_stream_state_to_string(KvgStreamState state);
+
+/* Called on the uploader thread at each change of state or reason; must not block.
+ * @reason: in words; valid during the call. */
+typedef void (*KvgStreamNotify)(KvgStream *stream,
+                                KvgStreamState state,
+                                const char *reason,
+                                void *user_data);
+
+/**
+ * KvgStreamOptions:
+ * @name: required: KVS stream name
+ * @credentials: required; the stream keeps a reference
+ * @create: CreateStream if it does not exist
+ * @retention_hours: for CreateStream
+ * @fragment_duration_ms: 0: 2000; used when @fragment_by_time
+ * @fragment_by_time: false: each key frame starts a fragment (those closer than 200 ms share one);
+ *   true: a new fragment at the first key frame after @fragment_duration_ms
+ * @spool_limit_bytes: 0: 1 GiB; beyond it whole oldest fragments are dropped and counted
+ * @gather_us: 0: 50000; longest time a frame may wait to share a write with others
+ */
+typedef struct {
+    const char *name;
+    KvgCredentials *credentials;
+    bool create;
+    uint32_t retention_hours;
+    const char *media_type; /* for CreateStream; NULL: "video/h264" */
+    uint32_t fragment_duration_ms;
+    bool fragment_by_time;
+    uint64_t spool_limit_bytes;
+    uint32_t gather_us;
+    KvgStreamNotify notify;
+    void *user_data;
+} KvgStreamOptions;
+
+/* Opens the spool (recovering what an earlier process left) and begins to upload. Does not wait for
+ * the network. A stream name can be open once per spool folder: KVG_ERROR_INVALID otherwise. */
+KvgStream *
+kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options, GError **error);
+
+/* Describes what follows; call before the first frame and whenever codec parameters change.
+ * Thread: the one that puts frames. */
+bool kvg_stream_set_tracks(KvgStream *stream,
+                           const KvgTrack *tracks,
+                           size_t n_tracks,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * kvg_stream_put_frame:
+ * @frame: (transfer none): its data is referenced or copied before the call returns
+ * @error: KVG_ERROR_INVALID if the track is unknown or the frame is empty or larger than 50 MB;
+ *   KVG_ERROR_NO_SPACE if the spool's disk is full
+ *
+ * Appends @frame to the spool. Never waits for the network. Frames before the first key frame are
+ * dropped and counted. On failure nothing was kept and the frame is counted as dropped.
+ *
+ * Thread: any one thread per stream. Source: PutMedia API; RFC 9559 section 5.1.3 (Cluster).
+ */
+bool kvg_stream_put_frame(KvgStream *stream,
+                          const KvgFrame *frame,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Counters since the stream was opened, and gauges. */
+typedef struct {
+    KvgStreamState state;
+    char reason[256];
+    uint64_t frames_put, frames_dropped, bytes_put;
+    uint64_t fragments_put;       /* completed into the spool */
+    uint64_t fragments_persisted; /* acknowledged PERSISTED */
+    uint64_t bytes_sent;          /* request body bytes, resends included */
+    uint64_t sessions;            /* PutMedia calls made */
+    uint64_t fragments_dropped;   /* evicted from a full spool, or refused by the service */
+    uint64_t spool_bytes;         /* now in the spool, not yet persisted */
+    int64_t first_persisted_mono_us; /* 0: none yet */
+    int64_t last_persisted_mono_us;  /* 0: none yet */
+    int64_t last_ack_latency_ms;     /* end of fragment spooled to PERSISTED */
+    int64_t credentials_expire_wall_ms; /* 0: never or unknown */
+} KvgStreamStats;
+/* Thread: any. */
+void kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats);
+
+/* Ends the open fragment, waits up to @timeout_ms until everything is PERSISTED, and frees @stream.
+ * What is not persisted by then stays in the spool for the next open; false and KVG_ERROR_RETRY say
+ * so. @timeout_ms 0: do not wait. */
+bool kvg_stream_close(KvgStream *stream, int64_t timeout_ms, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,15 @@
+/* The commands of `kvg`: one file each, one row each in the table of main.c. */
+#pragma once
+
+typedef struct {
+    const char *name;
+    const char *summary; /* one line for `kvg help` */
+    int (*run)(int argc, char **argv); /* argv[0] is the command; returns 0, 1 failure, 2 usage */
+} KvgCommand;
+
+int kvg_cmd_provision(int argc, char **argv);
+int kvg_cmd_check(int argc, char **argv);
+int kvg_cmd_demo(int argc, char **argv);
+int kvg_cmd_play(int argc, char **argv);
+/* in agent/: the supervisor, and with --worker FD one of its workers */
+int kvg_cmd_agent(int argc, char **argv);

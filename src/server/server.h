@@ -1,0 +1,99 @@
+/* What the parts of kvg-server share. */
+#pragma once
+
+#include "base/json.h"
+#include "http/server.h"
+#include "server/store/store.h"
+#include <glib.h>
+#include <sqlite3.h>
+
+/* The service's state that is not video: streams, things, certificates, policies, roles, keys. One
+ * SQLite database, DIR/state.db (WAL, synchronous=FULL), one connection under one lock. */
+typedef struct _KvgState KvgState;
+
+typedef struct {
+    const char *data_path; /* DIR */
+    const char *region;
+    const char *account; /* 12 digits */
+    KvgState *state;
+    KvgStore *store;
+    uint16_t https_port, mtls_port, http_port;
+    const char *listen_address;
+} KvgServer;
+
+/* Who calls, after authentication. */
+typedef struct {
+    char *principal_arn; /* user or assumed-role session */
+    char *user_id;
+    char *role_name;          /* NULL for users (the administrator may do everything) */
+    char *thing_name;         /* ${credentials-iot:ThingName}; NULL */
+    char *certificate_id;     /* ${credentials-iot:AwsCertificateId}; NULL */
+    bool is_administrator;
+} KvgCaller;
+void kvg_caller_clear(KvgCaller *caller);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgCaller, kvg_caller_clear)
+
+/* ---- server/auth ---- */
+/* Verifies SigV4 of the request (headers or presigned). @body NULL: streaming request, empty payload
+ * hash. On failure answers by itself (403 ... per protocol) and returns false. @service_out: the scope's
+ * service, for dispatch. */
+bool kvg_auth_verify(KvgServer *server,
+                     KvgHttpExchange *x,
+                     GBytes *body,
+                     KvgCaller *caller) G_GNUC_WARN_UNUSED_RESULT;
+/* "kinesisvideo", "iot", "iam", "sts" as the Authorization header claims, before verification; NULL. */
+char *kvg_auth_claimed_service(KvgHttpExchange *x);
+/* IAM evaluation of @action ("kinesisvideo:PutMedia") on @resource_arn for @caller. */
+bool kvg_auth_allows(KvgServer *server,
+                     const KvgCaller *caller,
+                     const char *action,
+                     const char *resource_arn);
+/* As above; answers 403 {"Message":"User: ... is not authorized to perform: ... on resource: ..."} and
+ * returns false if not. */
+bool kvg_auth_require(KvgServer *server,
+                      KvgHttpExchange *x,
+                      const KvgCaller *caller,
+                      const char *action,
+                      const char *resource_arn) G_GNUC_WARN_UNUSED_RESULT;
+
+/* ---- service-model errors ---- */
+/* x-amzn-ErrorType: @type, {"Message": text} (kinesisvideo form). */
+void kvg_respond_error(KvgHttpExchange *x, int status, const char *type, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+
+/* ---- server/control: streams ---- */
+typedef struct {
+    char *name, *arn, *version, *media_type, *device_name, *kms_key_id;
+    char *status; /* "ACTIVE" ... */
+    int64_t created_ms;
+    int64_t retention_hours;
+} KvgStreamInfo;
+void kvg_stream_info_clear(KvgStreamInfo *info);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgStreamInfo, kvg_stream_info_clear)
+/* By name or ARN (either may be NULL). False: no such stream. */
+bool kvg_control_find_stream(KvgServer *server,
+                             const char *name,
+                             const char *arn,
+                             KvgStreamInfo *info);
+/* "http(s)://host:port" of the listener this request came to: what GetDataEndpoint and session URLs
+ * answer. (g_free) */
+char *kvg_control_own_url(KvgHttpExchange *x);
+
+/* ---- routes; each authenticates and answers the whole exchange ---- */
+void kvg_control_handle(KvgServer *server, KvgHttpExchange *x); /* KVS control plane */
+void kvg_iot_handle(KvgServer *server, KvgHttpExchange *x);     /* IoT control plane */
+void kvg_iam_handle(KvgServer *server, KvgHttpExchange *x);     /* IAM and STS query APIs */
+void kvg_credentials_handle(KvgServer *server, KvgHttpExchange *x); /* mutual-TLS port */
+
+/* ingest: POST /putMedia */
+typedef struct _KvgIngest KvgIngest;
+KvgIngest *kvg_ingest_new(KvgServer *server);
+void kvg_ingest_free(KvgIngest *ingest); /* after the HTTP servers have stopped */
+void kvg_ingest_handle(KvgIngest *ingest, KvgHttpExchange *x);
+
+/* playback: POST /getHLSStreamingSessionURL, GET /hls/v1/... */
+typedef struct _KvgPlayback KvgPlayback;
+KvgPlayback *kvg_playback_new(KvgServer *server);
+void kvg_playback_free(KvgPlayback *playback);
+/* True if the path is playback's (and the exchange was answered). */
+bool kvg_playback_handle(KvgPlayback *playback, KvgHttpExchange *x);
