@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <kvg/error.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
