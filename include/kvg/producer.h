@@ -93,7 +93,7 @@ bool kvg_stream_set_tracks(KvgStream *stream,
  *   KVG_ERROR_NO_SPACE if the spool's disk is full
  *
  * Appends @frame to the spool. Never waits for the network. Frames before the first key frame are
- * dropped and counted. On failure nothing was kept and the frame is counted as dropped.
+ * left out and counted (frames_before_key). On failure nothing was kept and the frame is counted as dropped.
  *
  * Thread: any one thread per stream. Source: PutMedia API; RFC 9559 section 5.1.3 (Cluster).
  */
@@ -106,6 +106,9 @@ typedef struct {
     KvgStreamState state;
     char reason[256];
     uint64_t frames_put, frames_dropped, bytes_put;
+    uint64_t frames_before_key;   /* arrived before the first key frame: nothing could decode them */
+    uint64_t frames_persisted;
+    uint64_t media_ms_persisted;  /* sum of the durations of persisted fragments */
     uint64_t fragments_put;       /* completed into the spool */
     uint64_t fragments_persisted; /* acknowledged PERSISTED */
     uint64_t bytes_sent;          /* request body bytes, resends included */

@@ -10,6 +10,12 @@
 /* The service's state that is not video: streams, things, certificates, policies, roles, keys. One
  * SQLite database, DIR/state.db (WAL, synchronous=FULL), one connection under one lock. */
 typedef struct _KvgState KvgState;
+KvgState *kvg_state_open(const char *path, GError **error);
+void kvg_state_close(KvgState *state);
+/* The one connection, locked: prepare, step, finalize (or a transaction), then unlock soon. No network,
+ * no video I/O while it is held. */
+sqlite3 *kvg_state_lock(KvgState *state);
+void kvg_state_unlock(KvgState *state);
 
 typedef struct {
     const char *data_path; /* DIR */
@@ -62,6 +68,11 @@ void kvg_respond_error(KvgHttpExchange *x, int status, const char *type, const c
     G_GNUC_PRINTF(4, 5);
 
 /* ---- server/control: streams ---- */
+/* Makes its table if absent; called once at start, before any request. */
+bool kvg_control_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Deletes what is older than each stream's retention (0: at once), and the fragments of deleted streams.
+ * Called by the maintenance thread. */
+void kvg_control_expire(KvgServer *server);
 typedef struct {
     char *name, *arn, *version, *media_type, *device_name, *kms_key_id;
     char *status; /* "ACTIVE" ... */
