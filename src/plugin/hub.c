@@ -1,0 +1,309 @@
+#include "plugin/hub.h"
+#include <string.h>
+
+typedef struct {
+    char *key;
+    KvgProducer *producer;
+    unsigned n_streams;
+} SharedProducer;
+
+struct _KvgHubStream {
+    char *name;
+    SharedProducer *shared;
+    KvgStream *stream;
+    unsigned holds; /* under hub_lock */
+
+    struct {
+        GMutex lock;
+        GWeakRef writer;
+        void *writer_id; /* compared only: the object may be gone */
+        KvgHubNotify notify;
+    } attached;
+
+    struct { /* the writer's thread; handed over under attached.lock */
+        int64_t last_dts_us;
+        char *codec_id;
+        GBytes *codec_private;
+        uint32_t width, height;
+    } mine;
+};
+
+/* Protects the two lists and `holds`. Held while a stream opens or closes without waiting, so that
+ * nobody meets a half-open one; closing with a time-out happens outside of it. */
+static GMutex hub_lock;
+static GCond hub_closed; /* a stream has left `closing` */
+static GPtrArray *producers;
+static GPtrArray *streams;
+static GPtrArray *closing; /* being closed with a time-out: the spool folder is still locked */
+
+static void
+ensure_lists(void)
+{
+    if (producers != NULL)
+        return;
+    producers = g_ptr_array_new();
+    streams = g_ptr_array_new();
+    closing = g_ptr_array_new();
+}
+
+/* ---- producers ---- */
+
+static char *
+producer_key(const KvgProducerOptions *options)
+{
+    return g_strjoin("\n", options->region, options->endpoint != NULL ? options->endpoint : "",
+                     options->ca_path != NULL ? options->ca_path : "", options->spool_path, NULL);
+}
+
+static SharedProducer *
+find_producer(const char *key)
+{
+    for (unsigned i = 0; i < producers->len; i++) {
+        SharedProducer *shared = g_ptr_array_index(producers, i);
+        if (g_str_equal(shared->key, key))
+            return shared;
+    }
+    return NULL;
+}
+
+static SharedProducer *
+take_producer(const KvgProducerOptions *options, const char *key, GError **error)
+{
+    SharedProducer *shared = find_producer(key);
+    if (shared != NULL) {
+        shared->n_streams++;
+        return shared;
+    }
+
+    KvgProducer *producer = kvg_producer_new(options, error);
+    if (producer == NULL)
+        return NULL;
+    shared = g_new0(SharedProducer, 1);
+    shared->key = g_strdup(key);
+    shared->producer = producer;
+    shared->n_streams = 1;
+    g_ptr_array_add(producers, shared);
+    return shared;
+}
+
+static void
+give_producer_back(SharedProducer *shared)
+{
+    if (--shared->n_streams > 0)
+        return;
+    g_ptr_array_remove(producers, shared);
+    kvg_producer_free(shared->producer);
+    g_free(shared->key);
+    g_free(shared);
+}
+
+/* ---- streams ---- */
+
+static KvgHubStream *
+find_stream(GPtrArray *list, const char *key, const char *name)
+{
+    for (unsigned i = 0; i < list->len; i++) {
+        KvgHubStream *stream = g_ptr_array_index(list, i);
+        if (g_str_equal(stream->shared->key, key) && g_str_equal(stream->name, name))
+            return stream;
+    }
+    return NULL;
+}
+
+static void
+on_stream_state(KvgStream *kvg_stream, KvgStreamState state, const char *reason, void *user_data)
+{
+    KvgHubStream *stream = user_data;
+
+    g_mutex_lock(&stream->attached.lock);
+    g_autoptr(GObject) object = g_weak_ref_get(&stream->attached.writer);
+    KvgHubNotify notify = stream->attached.notify;
+    g_mutex_unlock(&stream->attached.lock);
+
+    if (object != NULL && notify != NULL)
+        notify(object, state, reason);
+}
+
+static void
+stream_free(KvgHubStream *stream)
+{
+    g_weak_ref_clear(&stream->attached.writer);
+    g_mutex_clear(&stream->attached.lock);
+    g_clear_pointer(&stream->mine.codec_private, g_bytes_unref);
+    g_free(stream->mine.codec_id);
+    g_free(stream->name);
+    g_free(stream);
+}
+
+static KvgHubStream *
+stream_new(SharedProducer *shared, const KvgStreamOptions *options, GError **error)
+{
+    KvgHubStream *stream = g_new0(KvgHubStream, 1);
+    stream->name = g_strdup(options->name);
+    stream->shared = shared;
+    stream->holds = 1;
+    stream->mine.last_dts_us = INT64_MIN;
+    g_mutex_init(&stream->attached.lock);
+    g_weak_ref_init(&stream->attached.writer, NULL);
+
+    KvgStreamOptions ours = *options;
+    ours.notify = on_stream_state;
+    ours.user_data = stream;
+    stream->stream = kvg_producer_open_stream(shared->producer, &ours, error);
+    if (stream->stream != NULL)
+        return stream;
+    stream_free(stream);
+    return NULL;
+}
+
+static KvgHubStream *
+open_locked(const KvgProducerOptions *producer_options,
+            const KvgStreamOptions *stream_options,
+            GError **error)
+{
+    g_autofree char *key = producer_key(producer_options);
+
+    while (find_stream(closing, key, stream_options->name) != NULL)
+        g_cond_wait(&hub_closed, &hub_lock);
+    KvgHubStream *stream = find_stream(streams, key, stream_options->name);
+    if (stream != NULL) {
+        stream->holds++;
+        return stream;
+    }
+
+    SharedProducer *shared = take_producer(producer_options, key, error);
+    if (shared == NULL)
+        return NULL;
+    stream = stream_new(shared, stream_options, error);
+    if (stream == NULL) {
+        give_producer_back(shared);
+        return NULL;
+    }
+    g_ptr_array_add(streams, stream);
+    return stream;
+}
+
+KvgHubStream *
+kvg_hub_open_stream(const KvgProducerOptions *producer_options,
+                    const KvgStreamOptions *stream_options,
+                    GError **error)
+{
+    g_return_val_if_fail(producer_options->region != NULL, NULL);
+    g_return_val_if_fail(producer_options->spool_path != NULL, NULL);
+    g_return_val_if_fail(stream_options->name != NULL, NULL);
+
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    ensure_lists();
+    return open_locked(producer_options, stream_options, error);
+}
+
+KvgHubStream *
+kvg_hub_stream_hold(KvgHubStream *stream)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    stream->holds++;
+    return stream;
+}
+
+bool
+kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error)
+{
+    if (stream == NULL)
+        return true;
+
+    g_mutex_lock(&hub_lock);
+    if (--stream->holds > 0) {
+        g_mutex_unlock(&hub_lock);
+        return true;
+    }
+    g_ptr_array_remove(streams, stream);
+    g_ptr_array_add(closing, stream);
+    g_mutex_unlock(&hub_lock);
+
+    const bool persisted = kvg_stream_close(stream->stream, timeout_ms, error);
+
+    g_mutex_lock(&hub_lock);
+    g_ptr_array_remove(closing, stream);
+    give_producer_back(stream->shared);
+    g_cond_broadcast(&hub_closed);
+    g_mutex_unlock(&hub_lock);
+    stream_free(stream);
+    return persisted;
+}
+
+/* ---- the writer ---- */
+
+bool
+kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+
+    g_autoptr(GObject) writer = g_weak_ref_get(&stream->attached.writer);
+    if (writer != NULL)
+        return false;
+    g_weak_ref_set(&stream->attached.writer, object);
+    stream->attached.writer_id = object;
+    stream->attached.notify = notify;
+    return true;
+}
+
+void
+kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+
+    if (stream->attached.writer_id != object)
+        return;
+    g_weak_ref_set(&stream->attached.writer, NULL);
+    stream->attached.writer_id = NULL;
+    stream->attached.notify = NULL;
+}
+
+void
+kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats)
+{
+    kvg_stream_get_stats(stream->stream, stats);
+}
+
+static bool
+is_current_track(const KvgHubStream *stream, const KvgTrack *track)
+{
+    return g_strcmp0(stream->mine.codec_id, track->codec_id) == 0 &&
+           stream->mine.codec_private != NULL &&
+           g_bytes_equal(stream->mine.codec_private, track->codec_private) &&
+           stream->mine.width == track->width && stream->mine.height == track->height;
+}
+
+bool
+kvg_hub_stream_set_video(KvgHubStream *stream, const KvgTrack *track, GError **error)
+{
+    g_return_val_if_fail(track->codec_id != NULL && track->codec_private != NULL, false);
+
+    if (is_current_track(stream, track))
+        return true;
+    if (!kvg_stream_set_tracks(stream->stream, track, 1, error))
+        return false;
+
+    g_free(stream->mine.codec_id);
+    stream->mine.codec_id = g_strdup(track->codec_id);
+    g_clear_pointer(&stream->mine.codec_private, g_bytes_unref);
+    stream->mine.codec_private = g_bytes_ref(track->codec_private);
+    stream->mine.width = track->width;
+    stream->mine.height = track->height;
+    return true;
+}
+
+bool
+kvg_hub_stream_put(KvgHubStream *stream, const KvgFrame *frame, GError **error)
+{
+    if (!kvg_stream_put_frame(stream->stream, frame, error))
+        return false;
+    stream->mine.last_dts_us = frame->dts_us;
+    return true;
+}
+
+int64_t
+kvg_hub_stream_last_dts_us(const KvgHubStream *stream)
+{
+    return stream->mine.last_dts_us;
+}
