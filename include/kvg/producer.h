@@ -107,6 +107,7 @@ typedef struct {
     char reason[256];
     uint64_t frames_put, frames_dropped, bytes_put;
     uint64_t frames_before_key;   /* arrived before the first key frame: nothing could decode them */
+    uint64_t timestamps_repaired; /* frames whose missing, equal or backward times were changed */
     uint64_t frames_persisted;
     uint64_t media_ms_persisted;  /* sum of the durations of persisted fragments */
     uint64_t fragments_put;       /* completed into the spool */
