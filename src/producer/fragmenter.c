@@ -7,8 +7,8 @@
 #define JITTER_US (1000 * MS_US)
 /* Frame interval assumed where none was seen yet. */
 #define STEP_US (33 * MS_US)
-/* Timestamps beyond this (year 10889) cannot be meant and would overflow. */
-#define MAX_US (INT64_C(1) << 48)
+/* Timestamps beyond this (year 2255) cannot be meant; within it, sums do not overflow. */
+#define MAX_US (INT64_C(1) << 53)
 /* Key frames come a little early at times; a fragment of 1.99 s is as good as one of 2 s. */
 #define EARLY_MS 20
 
