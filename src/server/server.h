@@ -12,10 +12,13 @@
 typedef struct _KvgState KvgState;
 KvgState *kvg_state_open(const char *path, GError **error);
 void kvg_state_close(KvgState *state);
-/* The one connection, locked: prepare, step, finalize (or a transaction), then unlock soon. No network,
- * no video I/O while it is held. */
+/* The one connection, locked: prepare, step, finalize (or a transaction), then unlock soon. No
+ * network, no video I/O while it is held. */
 sqlite3 *kvg_state_lock(KvgState *state);
 void kvg_state_unlock(KvgState *state);
+
+/* Our certificate authority, server/iot/ca.h. */
+typedef struct _KvgCa KvgCa;
 
 typedef struct {
     const char *data_path; /* DIR */
@@ -23,6 +26,7 @@ typedef struct {
     const char *account; /* 12 digits */
     KvgState *state;
     KvgStore *store;
+    KvgCa *ca;
     uint16_t https_port, mtls_port, http_port;
     const char *listen_address;
 } KvgServer;
@@ -31,31 +35,35 @@ typedef struct {
 typedef struct {
     char *principal_arn; /* user or assumed-role session */
     char *user_id;
-    char *role_name;          /* NULL for users (the administrator may do everything) */
-    char *thing_name;         /* ${credentials-iot:ThingName}; NULL */
-    char *certificate_id;     /* ${credentials-iot:AwsCertificateId}; NULL */
+    char *role_name;      /* NULL for users (the administrator may do everything) */
+    char *thing_name;     /* ${credentials-iot:ThingName}; NULL */
+    char *certificate_id; /* ${credentials-iot:AwsCertificateId}; NULL */
+    char *source_ip;      /* aws:SourceIp */
+    bool is_secure;       /* aws:SecureTransport */
     bool is_administrator;
 } KvgCaller;
 void kvg_caller_clear(KvgCaller *caller);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgCaller, kvg_caller_clear)
 
 /* ---- server/auth ---- */
-/* Verifies SigV4 of the request (headers or presigned). @body NULL: streaming request, empty payload
- * hash. On failure answers by itself (403 ... per protocol) and returns false. @service_out: the scope's
- * service, for dispatch. */
-bool kvg_auth_verify(KvgServer *server,
-                     KvgHttpExchange *x,
-                     GBytes *body,
-                     KvgCaller *caller) G_GNUC_WARN_UNUSED_RESULT;
-/* "kinesisvideo", "iot", "iam", "sts" as the Authorization header claims, before verification; NULL. */
+/* Makes what a first start needs: the administrator's access key and the key that seals session
+ * tokens. Called once at start, before any request. */
+bool kvg_auth_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Verifies SigV4 of the request (headers or presigned). @body NULL: streaming request, empty
+ * payload hash. On failure answers by itself (403 ... per protocol) and returns false.
+ * @service_out: the scope's service, for dispatch. */
+bool kvg_auth_verify(KvgServer *server, KvgHttpExchange *x, GBytes *body, KvgCaller *caller)
+    G_GNUC_WARN_UNUSED_RESULT;
+/* "kinesisvideo", "iot", "iam", "sts" as the Authorization header claims, before verification;
+ * NULL. */
 char *kvg_auth_claimed_service(KvgHttpExchange *x);
 /* IAM evaluation of @action ("kinesisvideo:PutMedia") on @resource_arn for @caller. */
 bool kvg_auth_allows(KvgServer *server,
                      const KvgCaller *caller,
                      const char *action,
                      const char *resource_arn);
-/* As above; answers 403 {"Message":"User: ... is not authorized to perform: ... on resource: ..."} and
- * returns false if not. */
+/* As above; answers 403 {"Message":"User: ... is not authorized to perform: ... on resource: ..."}
+ * and returns false if not. */
 bool kvg_auth_require(KvgServer *server,
                       KvgHttpExchange *x,
                       const KvgCaller *caller,
@@ -70,8 +78,8 @@ void kvg_respond_error(KvgHttpExchange *x, int status, const char *type, const c
 /* ---- server/control: streams ---- */
 /* Makes its table if absent; called once at start, before any request. */
 bool kvg_control_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Deletes what is older than each stream's retention (0: at once), and the fragments of deleted streams.
- * Called by the maintenance thread. */
+/* Deletes what is older than each stream's retention (0: at once), and the fragments of deleted
+ * streams. Called by the maintenance thread. */
 void kvg_control_expire(KvgServer *server);
 typedef struct {
     char *name, *arn, *version, *media_type, *device_name, *kms_key_id;
@@ -82,18 +90,16 @@ typedef struct {
 void kvg_stream_info_clear(KvgStreamInfo *info);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgStreamInfo, kvg_stream_info_clear)
 /* By name or ARN (either may be NULL). False: no such stream. */
-bool kvg_control_find_stream(KvgServer *server,
-                             const char *name,
-                             const char *arn,
-                             KvgStreamInfo *info);
+bool
+kvg_control_find_stream(KvgServer *server, const char *name, const char *arn, KvgStreamInfo *info);
 /* "http(s)://host:port" of the listener this request came to: what GetDataEndpoint and session URLs
  * answer. (g_free) */
 char *kvg_control_own_url(KvgHttpExchange *x);
 
 /* ---- routes; each authenticates and answers the whole exchange ---- */
-void kvg_control_handle(KvgServer *server, KvgHttpExchange *x); /* KVS control plane */
-void kvg_iot_handle(KvgServer *server, KvgHttpExchange *x);     /* IoT control plane */
-void kvg_iam_handle(KvgServer *server, KvgHttpExchange *x);     /* IAM and STS query APIs */
+void kvg_control_handle(KvgServer *server, KvgHttpExchange *x);     /* KVS control plane */
+void kvg_iot_handle(KvgServer *server, KvgHttpExchange *x);         /* IoT control plane */
+void kvg_iam_handle(KvgServer *server, KvgHttpExchange *x);         /* IAM and STS query APIs */
 void kvg_credentials_handle(KvgServer *server, KvgHttpExchange *x); /* mutual-TLS port */
 
 /* ingest: POST /putMedia */

@@ -1,0 +1,91 @@
+/* state.db: made private, reopened, refused when it comes from a newer program. */
+#include "os/file.h"
+#include "server/server.h"
+#include "server/state/sql.h"
+#include <kvg/error.h>
+#include <sys/stat.h>
+
+typedef struct {
+    char *folder;
+    char *path;
+} Fixture;
+
+static void
+set_up(Fixture *f, const void *unused)
+{
+    g_autoptr(GError) error = NULL;
+    f->folder = g_dir_make_tmp("kvg-state-XXXXXX", &error);
+    g_assert_no_error(error);
+    f->path = g_build_filename(f->folder, "state.db", NULL);
+}
+
+static void
+tear_down(Fixture *f, const void *unused)
+{
+    g_assert_true(kvg_dir_remove(f->folder, NULL));
+    g_free(f->path);
+    g_free(f->folder);
+}
+
+static void
+test_private_and_durable(Fixture *f, const void *unused)
+{
+    g_autoptr(GError) error = NULL;
+    KvgState *state = kvg_state_open(f->path, &error);
+    g_assert_no_error(error);
+    sqlite3 *db = kvg_state_lock(state);
+    g_assert_cmpint(kvg_sql_run(db, "INSERT INTO setting VALUES (?1, ?2)", "tb", "a", "xyz", 3), ==,
+                    1);
+    g_assert_cmpint(kvg_sql_int(db, -1, "PRAGMA synchronous", ""), ==, 2);
+    g_autofree char *mode = kvg_sql_text(db, "PRAGMA journal_mode", "");
+    g_assert_cmpstr(mode, ==, "wal");
+    kvg_state_unlock(state);
+    kvg_state_close(state);
+
+    struct stat about;
+    g_assert_cmpint(stat(f->path, &about), ==, 0);
+    g_assert_cmpuint(about.st_mode & 0777, ==, 0600);
+
+    state = kvg_state_open(f->path, &error);
+    g_assert_no_error(error);
+    db = kvg_state_lock(state);
+    g_autofree char *value =
+        kvg_sql_text(db, "SELECT value FROM setting WHERE name = ?1", "t", "a");
+    g_assert_cmpstr(value, ==, "xyz");
+    kvg_state_unlock(state);
+    kvg_state_close(state);
+}
+
+static void
+test_newer_schema(Fixture *f, const void *unused)
+{
+    g_autoptr(GError) error = NULL;
+    KvgState *state = kvg_state_open(f->path, &error);
+    g_assert_no_error(error);
+    sqlite3_exec(kvg_state_lock(state), "PRAGMA user_version = 99", NULL, NULL, NULL);
+    kvg_state_unlock(state);
+    kvg_state_close(state);
+    g_assert_null(kvg_state_open(f->path, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_UNSUPPORTED);
+}
+
+static void
+test_not_a_database(Fixture *f, const void *unused)
+{
+    g_autofree char *junk = g_strnfill(8192, 'x');
+    g_assert_true(g_file_set_contents(f->path, junk, 8192, NULL));
+    g_autoptr(GError) error = NULL;
+    g_assert_null(kvg_state_open(f->path, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_FAILED);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add("/state/private-and-durable", Fixture, NULL, set_up, test_private_and_durable,
+               tear_down);
+    g_test_add("/state/newer-schema", Fixture, NULL, set_up, test_newer_schema, tear_down);
+    g_test_add("/state/not-a-database", Fixture, NULL, set_up, test_not_a_database, tear_down);
+    return g_test_run();
+}
