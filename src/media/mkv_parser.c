@@ -154,6 +154,13 @@ read_uint(KvgReader *content)
     return value;
 }
 
+static uint64_t
+read_uint_capped(KvgReader *content, uint64_t max)
+{
+    const uint64_t value = read_uint(content);
+    return MIN(value, max);
+}
+
 static double
 read_float(KvgReader *content)
 {
@@ -235,9 +242,9 @@ parse_video(KvgTrack *track, KvgReader content)
     KvgReader child;
     while (next_child(&content, &id, &child)) {
         if (id == MKV_PIXEL_WIDTH)
-            track->width = (uint32_t)MIN(read_uint(&child), 65535);
+            track->width = (uint32_t)read_uint_capped(&child, 65535);
         else if (id == MKV_PIXEL_HEIGHT)
-            track->height = (uint32_t)MIN(read_uint(&child), 65535);
+            track->height = (uint32_t)read_uint_capped(&child, 65535);
     }
     return !content.failed;
 }
@@ -251,9 +258,9 @@ parse_audio(KvgTrack *track, KvgReader content)
         if (id == MKV_SAMPLING_FREQUENCY)
             track->sample_rate_hz = read_float(&child);
         else if (id == MKV_CHANNELS)
-            track->channels = (uint8_t)MIN(read_uint(&child), 255);
+            track->channels = (uint8_t)read_uint_capped(&child, 255);
         else if (id == MKV_BIT_DEPTH)
-            track->bit_depth = (uint8_t)MIN(read_uint(&child), 255);
+            track->bit_depth = (uint8_t)read_uint_capped(&child, 255);
     }
     return !content.failed;
 }
@@ -274,7 +281,7 @@ parse_track_child(KvgTrack *track, uint32_t id, KvgReader *child, uint64_t *numb
         *number = read_uint(child);
         return !child->failed;
     case MKV_TRACK_TYPE:
-        track->type = (KvgTrackType)MIN(read_uint(child), 255);
+        track->type = (KvgTrackType)read_uint_capped(child, 255);
         return !child->failed;
     case MKV_TRACK_NAME:
         set_text(&track->name, read_text(child, 1024));
