@@ -1,0 +1,628 @@
+/* The producer against a small PutMedia service on loopback that can be told to misbehave. What the
+ * service has persisted is parsed and compared with what was put, frame by frame. */
+#include "base/json.h"
+#include "http/server.h"
+#include "media/mkv_parser.h"
+#include "os/file.h"
+#include "wire/ack.h"
+#include <glib/gstdio.h>
+#include <kvg/kvg.h>
+#include <pthread.h>
+#include <string.h>
+
+#define GOP 25
+#define FRAME_US 40000
+#define WAIT_MS 30000
+
+/* ---- the service ---- */
+
+typedef struct {
+    int64_t pts_ms;
+    bool key;
+    GBytes *data;
+} Frame;
+
+typedef struct {
+    KvgHttpServer *server;
+    uint16_t port;
+    pthread_mutex_t lock;
+    GHashTable *fragments; /* timecode -> GPtrArray of Frame: what is persisted */
+    GHashTable *headers;   /* timecode -> GBytes: the MKV header it came with */
+    unsigned n_put, n_create, n_describe, n_endpoint;
+    /* misbehaviour, each used up by one session or call */
+    unsigned missing;       /* DescribeStream: not found until created */
+    unsigned refuse;        /* PutMedia: 403 */
+    unsigned reset_after;   /* the next session is cut after so many blocks */
+    int64_t error_timecode; /* ERROR ack for this fragment... */
+    int error_id;           /* ...with this id; 0: none */
+    unsigned not_active;
+} Service;
+
+static void
+frame_free(void *data)
+{
+    Frame *frame = data;
+    g_bytes_unref(frame->data);
+    g_free(frame);
+}
+
+static void
+frames_free(void *data)
+{
+    g_ptr_array_unref(data);
+}
+
+static void
+bytes_free(void *data)
+{
+    g_bytes_unref(data);
+}
+
+static bool
+take(Service *service, unsigned *counter)
+{
+    pthread_mutex_lock(&service->lock);
+    const bool had = *counter > 0;
+    if (had)
+        (*counter)--;
+    pthread_mutex_unlock(&service->lock);
+    return had;
+}
+
+static bool
+send_ack(KvgHttpExchange *x, KvgAckType type, int64_t timecode_ms, int error_id)
+{
+    KvgAck ack = {.type = type, .timecode_ms = timecode_ms, .error_id = error_id};
+    g_strlcpy(ack.fragment_number, "91343852333181447247962534042408424052728840414",
+              sizeof ack.fragment_number);
+    if (error_id != 0)
+        g_strlcpy(ack.error_code, kvg_ack_error_code(error_id), sizeof ack.error_code);
+    g_autofree char *text = kvg_ack_to_text(&ack);
+    return kvg_http_write_chunk(x, text, strlen(text));
+}
+
+typedef struct {
+    Service *service;
+    KvgHttpExchange *x;
+    KvgMkvParser *parser;
+    GBytes *header;
+    GPtrArray *frames; /* of the open fragment; NULL: none */
+    int64_t timecode_ms;
+    unsigned n_blocks, reset_after;
+    bool is_over; /* error ack sent, or cut */
+} Ingest;
+
+static void
+finish_fragment(Ingest *in)
+{
+    if (in->frames == NULL)
+        return;
+    Service *service = in->service;
+    pthread_mutex_lock(&service->lock);
+    const int error_id = service->error_timecode == in->timecode_ms ? service->error_id : 0;
+    if (error_id != 0) {
+        service->error_timecode = error_id == 4002 ? in->timecode_ms : 0; /* 4002 for ever */
+        g_clear_pointer(&in->frames, g_ptr_array_unref);
+    } else {
+        int64_t *key = g_new(int64_t, 2);
+        key[0] = key[1] = in->timecode_ms;
+        g_hash_table_replace(service->headers, g_memdup2(key, sizeof *key),
+                             g_bytes_ref(in->header));
+        g_hash_table_replace(service->fragments, key, g_steal_pointer(&in->frames));
+    }
+    pthread_mutex_unlock(&service->lock);
+    if (error_id != 0) {
+        send_ack(in->x, KVG_ACK_ERROR, in->timecode_ms, error_id);
+        in->is_over = true;
+        return;
+    }
+    send_ack(in->x, KVG_ACK_RECEIVED, in->timecode_ms, 0);
+    send_ack(in->x, KVG_ACK_PERSISTED, in->timecode_ms, 0);
+}
+
+static void
+take_event(Ingest *in, const KvgMkvEvent *event)
+{
+    if (event->kind == KVG_MKV_HEADER) {
+        g_assert_null(in->header);
+        in->header = kvg_mkv_parser_header(in->parser);
+        g_bytes_ref(in->header);
+    } else if (event->kind == KVG_MKV_CLUSTER) {
+        finish_fragment(in);
+        if (in->is_over)
+            return;
+        in->timecode_ms = (int64_t)event->timecode;
+        in->frames = g_ptr_array_new_with_free_func(frame_free);
+        send_ack(in->x, KVG_ACK_BUFFERING, in->timecode_ms, 0);
+    } else if (event->kind == KVG_MKV_BLOCK) {
+        Frame *frame = g_new0(Frame, 1);
+        frame->pts_ms = in->timecode_ms + event->relative;
+        frame->key = event->key;
+        frame->data = g_bytes_new(event->data, event->len);
+        g_ptr_array_add(in->frames, frame);
+        in->n_blocks++;
+        in->is_over = in->reset_after != 0 && in->n_blocks >= in->reset_after;
+    }
+}
+
+static void
+take_body(Ingest *in)
+{
+    static const size_t room = 16384;
+    g_autofree uint8_t *buffer = g_malloc(room);
+    while (!in->is_over) {
+        size_t len = 0;
+        g_autoptr(GError) error = NULL;
+        const KvgHttpRead result = kvg_http_read(in->x, buffer, room, &len, WAIT_MS, &error);
+        if (result == KVG_HTTP_READ_END) {
+            finish_fragment(in);
+            kvg_http_end_stream(in->x);
+            return;
+        }
+        if (result == KVG_HTTP_READ_WOKEN && !kvg_http_is_stopping(in->x))
+            continue;
+        if (result != KVG_HTTP_READ_DATA)
+            return;
+        kvg_mkv_parser_put(in->parser, buffer, len);
+        KvgMkvEvent event;
+        KvgMkvEventKind kind = KVG_MKV_NEED_MORE;
+        while (!in->is_over &&
+               (kind = kvg_mkv_parser_step(in->parser, &event, &error)) > KVG_MKV_NEED_MORE &&
+               kind != KVG_MKV_FAILED)
+            take_event(in, &event);
+        g_assert_no_error(error);
+    }
+    if (in->reset_after == 0)
+        kvg_http_end_stream(in->x); /* after an ERROR ack */
+}
+
+static void
+serve_put(Service *service, KvgHttpExchange *x)
+{
+    kvg_http_close_after(x);
+    g_assert_cmpstr(kvg_http_header(x, "x-amzn-stream-name"), ==, "gate");
+    g_assert_cmpstr(kvg_http_header(x, "x-amzn-fragment-timecode-type"), ==, "ABSOLUTE");
+    g_assert_nonnull(kvg_http_header(x, "authorization"));
+    if (take(service, &service->refuse)) {
+        kvg_http_respond_json(x, 403, "{\"message\":\"The security token is expired\"}");
+        return;
+    }
+    pthread_mutex_lock(&service->lock);
+    service->n_put++;
+    Ingest in = {.service = service,
+                 .x = x,
+                 .parser = kvg_mkv_parser_new(),
+                 .reset_after = service->reset_after};
+    service->reset_after = 0;
+    pthread_mutex_unlock(&service->lock);
+    kvg_http_begin_stream(x, 200, NULL, 0);
+    take_body(&in);
+    g_clear_pointer(&in.frames, g_ptr_array_unref);
+    g_clear_pointer(&in.header, g_bytes_unref);
+    kvg_mkv_parser_free(in.parser);
+}
+
+static void
+serve(KvgHttpExchange *x, void *user_data)
+{
+    Service *service = user_data;
+    const char *path = kvg_http_path(x);
+    if (strcmp(path, "/putMedia") == 0) {
+        serve_put(service, x);
+        return;
+    }
+    g_autoptr(GBytes) body = kvg_http_read_all(x, 65536, NULL);
+    pthread_mutex_lock(&service->lock);
+    service->n_describe += strcmp(path, "/describeStream") == 0;
+    service->n_endpoint += strcmp(path, "/getDataEndpoint") == 0;
+    service->n_create += strcmp(path, "/createStream") == 0;
+    if (strcmp(path, "/createStream") == 0)
+        service->missing = 0;
+    const bool is_missing = service->missing > 0;
+    pthread_mutex_unlock(&service->lock);
+    if (strcmp(path, "/describeStream") == 0 && is_missing) {
+        static const KvgHeader type[] = {{"x-amzn-ErrorType", "ResourceNotFoundException"}};
+        static const char text[] = "{\"Message\":\"The requested stream is not found.\"}";
+        kvg_http_respond(x, 404, type, 1, text, strlen(text));
+    } else if (strcmp(path, "/describeStream") == 0) {
+        kvg_http_respond_json(x, 200,
+                              "{\"StreamInfo\":{\"StreamName\":\"gate\",\"Status\":\"ACTIVE\","
+                              "\"DataRetentionInHours\":24,\"CreationTime\":1.7E9}}");
+    } else if (strcmp(path, "/createStream") == 0) {
+        kvg_http_respond_json(x, 200, "{\"StreamARN\":\"arn\"}");
+    } else {
+        g_autofree char *text =
+            g_strdup_printf("{\"DataEndpoint\":\"http://127.0.0.1:%u\"}", service->port);
+        kvg_http_respond_json(x, 200, text);
+    }
+}
+
+static void
+service_start(Service *service)
+{
+    g_autoptr(GError) error = NULL;
+    const KvgHttpServerOptions options = {
+        .port = service->port, .handler = serve, .user_data = service};
+    service->server = kvg_http_server_start(&options, &error);
+    g_assert_no_error(error);
+    service->port = kvg_http_server_port(service->server);
+}
+
+static void
+service_stop(Service *service)
+{
+    if (service->server != NULL)
+        kvg_http_server_stop(service->server, 100);
+    service->server = NULL;
+}
+
+/* ---- the camera ---- */
+
+typedef struct {
+    Service service;
+    char *spool;
+    KvgCredentials *credentials;
+    KvgProducer *producer;
+    KvgStream *stream;
+    GPtrArray *sent; /* Frame */
+    int64_t next_us;
+} Fixture;
+
+static void
+start_producer(Fixture *x)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *endpoint = g_strdup_printf("http://127.0.0.1:%u", x->service.port);
+    const KvgProducerOptions options = {
+        .region = "us-east-1", .endpoint = endpoint, .spool_path = x->spool};
+    x->producer = kvg_producer_new(&options, &error);
+    g_assert_no_error(error);
+    const KvgStreamOptions stream = {
+        .name = "gate", .credentials = x->credentials, .create = true, .retention_hours = 24};
+    x->stream = kvg_producer_open_stream(x->producer, &stream, &error);
+    g_assert_no_error(error);
+}
+
+static void
+set_up(Fixture *x, gconstpointer unused)
+{
+    pthread_mutex_init(&x->service.lock, NULL);
+    x->service.fragments = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, frames_free);
+    x->service.headers = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, bytes_free);
+    x->spool = g_dir_make_tmp("kvg-producer-XXXXXX", NULL);
+    x->credentials = kvg_credentials_new_static("AKIDEXAMPLE", "secret", NULL);
+    x->sent = g_ptr_array_new_with_free_func(frame_free);
+    x->next_us = INT64_C(1700000000) * 1000000;
+    service_start(&x->service);
+}
+
+static void
+stop_producer(Fixture *x)
+{
+    if (x->stream != NULL)
+        kvg_stream_close(x->stream, 0, NULL);
+    x->stream = NULL;
+    g_clear_pointer(&x->producer, kvg_producer_free);
+}
+
+static void
+tear_down(Fixture *x, gconstpointer unused)
+{
+    stop_producer(x);
+    service_stop(&x->service);
+    g_hash_table_unref(x->service.fragments);
+    g_hash_table_unref(x->service.headers);
+    pthread_mutex_destroy(&x->service.lock);
+    kvg_credentials_unref(x->credentials);
+    g_ptr_array_unref(x->sent);
+    kvg_dir_remove(x->spool, NULL);
+    g_free(x->spool);
+}
+
+static void
+set_tracks(Fixture *x, const char *avcc)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) private = g_bytes_new(avcc, strlen(avcc));
+    const KvgTrack track = {.number = 1,
+                            .type = KVG_TRACK_VIDEO,
+                            .codec_id = "V_MPEG4/ISO/AVC",
+                            .codec_private = private,
+                            .width = 640,
+                            .height = 360};
+    g_assert_true(kvg_stream_set_tracks(x->stream, &track, 1, &error));
+    g_assert_no_error(error);
+}
+
+/* Puts @n frames of very different sizes; every GOP-th is a key frame. */
+static void
+put_frames(Fixture *x, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        g_autoptr(GError) error = NULL;
+        const size_t len = i % GOP == 0 ? 100000 + i : 1 + (i * 977) % 5000;
+        uint8_t *data = g_malloc(len);
+        memset(data, (int)(x->sent->len & 0xff), len);
+        Frame *frame = g_new0(Frame, 1);
+        *frame = (Frame){x->next_us / 1000, i % GOP == 0, g_bytes_new_take(data, len)};
+        g_ptr_array_add(x->sent, frame);
+        const KvgFrame put = {.track = 1,
+                              .key = frame->key,
+                              .pts_us = x->next_us,
+                              .dts_us = x->next_us,
+                              .duration_us = FRAME_US,
+                              .data = frame->data};
+        g_assert_true(kvg_stream_put_frame(x->stream, &put, &error));
+        g_assert_no_error(error);
+        x->next_us += FRAME_US;
+    }
+}
+
+static void
+close_stream(Fixture *x)
+{
+    g_autoptr(GError) error = NULL;
+    const bool ok = kvg_stream_close(g_steal_pointer(&x->stream), WAIT_MS, &error);
+    g_assert_no_error(error);
+    g_assert_true(ok);
+}
+
+static int
+compare_timecodes(const void *a, const void *b)
+{
+    const int64_t left = **(int64_t *const *)a, right = **(int64_t *const *)b;
+    return left < right ? -1 : left > right;
+}
+
+/* What is persisted, in the order of timecodes, is exactly what was put, less [@without, +GOP). */
+static void
+expect_all_but(Fixture *x, unsigned without)
+{
+    guint n = 0;
+    g_autofree int64_t **keys =
+        (int64_t **)g_hash_table_get_keys_as_array(x->service.fragments, &n);
+    qsort(keys, n, sizeof *keys, compare_timecodes);
+    unsigned at = 0;
+    for (guint i = 0; i < n; i++) {
+        const GPtrArray *frames = g_hash_table_lookup(x->service.fragments, keys[i]);
+        for (guint j = 0; j < frames->len; j++, at++) {
+            if (at == without)
+                at += GOP;
+            const Frame *got = g_ptr_array_index(frames, j);
+            g_assert_cmpuint(at, <, x->sent->len);
+            const Frame *sent = g_ptr_array_index(x->sent, at);
+            g_assert_cmpint(got->pts_ms, ==, sent->pts_ms);
+            g_assert_cmpint(got->key, ==, sent->key);
+            g_assert_true(g_bytes_equal(got->data, sent->data));
+        }
+    }
+    g_assert_cmpuint(at, ==, x->sent->len);
+}
+
+static void
+expect_all(Fixture *x)
+{
+    expect_all_but(x, UINT_MAX);
+}
+
+/* Waits until as many fragments are persisted. */
+static void
+wait_persisted(Fixture *x, uint64_t n, KvgStreamStats *stats)
+{
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        kvg_stream_get_stats(x->stream, stats);
+        if (stats->fragments_persisted >= n)
+            return;
+        g_usleep(5000);
+    } while (g_get_monotonic_time() < until_us);
+    g_test_message("%s: %s", kvg_stream_state_to_string(stats->state), stats->reason);
+    g_assert_cmpuint(stats->fragments_persisted, >=, n);
+}
+
+/* ---- tests ---- */
+
+static void
+test_normal(Fixture *x, gconstpointer unused)
+{
+    x->service.missing = 1;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 10 * GOP + 7);
+    KvgStreamStats stats;
+    wait_persisted(x, 10, &stats);
+    g_assert_cmpuint(stats.frames_put, ==, 10 * GOP + 7);
+    g_assert_cmpuint(stats.frames_persisted, ==, 10 * GOP);
+    g_assert_cmpuint(stats.media_ms_persisted, ==, 10000);
+    g_assert_cmpuint(stats.frames_dropped, ==, 0);
+    g_assert_cmpuint(stats.fragments_put, ==, 10);
+    g_assert_cmpuint(stats.sessions, ==, 1);
+    g_assert_cmpint(stats.state, ==, KVG_STREAM_STREAMING);
+    g_assert_cmpint(stats.first_persisted_mono_us, >, 0);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_create, ==, 1);
+    g_assert_cmpuint(x->service.n_describe, ==, 2);
+    g_assert_cmpuint(x->service.n_endpoint, ==, 1);
+    g_assert_cmpuint(x->service.n_put, ==, 1);
+}
+
+static void
+test_reset(Fixture *x, gconstpointer unused)
+{
+    x->service.reset_after = 3 * GOP + 10;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 6 * GOP);
+    KvgStreamStats stats;
+    wait_persisted(x, 5, &stats);
+    g_assert_cmpuint(stats.sessions, >=, 2);
+    g_assert_cmpuint(stats.frames_dropped, ==, 0);
+    close_stream(x);
+    expect_all(x);
+}
+
+static void
+test_resend(Fixture *x, gconstpointer unused)
+{
+    x->service.error_timecode = x->next_us / 1000 + 2000;
+    x->service.error_id = 5000;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 5 * GOP);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_put, ==, 2);
+}
+
+static void
+test_refused_fragment(Fixture *x, gconstpointer unused)
+{
+    x->service.error_timecode = x->next_us / 1000 + 2000;
+    x->service.error_id = 4002;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 5 * GOP + 1);
+    KvgStreamStats stats;
+    wait_persisted(x, 4, &stats);
+    g_assert_cmpuint(stats.frames_dropped, ==, GOP);
+    g_assert_cmpuint(stats.fragments_dropped, ==, 1);
+    close_stream(x);
+    expect_all_but(x, 2 * GOP);
+}
+
+static void
+test_forbidden_first(Fixture *x, gconstpointer unused)
+{
+    x->service.refuse = 1;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 3 * GOP);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_put, ==, 1);
+}
+
+static void
+test_down_then_up(Fixture *x, gconstpointer unused)
+{
+    service_stop(&x->service);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 4 * GOP);
+    KvgStreamStats stats;
+    do {
+        g_usleep(5000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while (stats.state != KVG_STREAM_WAITING);
+    g_assert_cmpstr(stats.reason, !=, "");
+    service_start(&x->service);
+    wait_persisted(x, 3, &stats);
+    /* Once more, in mid-stream. */
+    service_stop(&x->service);
+    put_frames(x, 4 * GOP);
+    service_start(&x->service);
+    wait_persisted(x, 7, &stats);
+    g_assert_cmpuint(stats.frames_dropped, ==, 0);
+    close_stream(x);
+    expect_all(x);
+}
+
+static void
+test_restart(Fixture *x, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    service_stop(&x->service);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 3 * GOP);
+    g_assert_false(kvg_stream_close(g_steal_pointer(&x->stream), 0, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_RETRY);
+    stop_producer(x);
+    service_start(&x->service);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 2 * GOP);
+    close_stream(x);
+    expect_all(x);
+}
+
+/* One PutMedia request has one header: other tracks get a request of their own. */
+static void
+test_new_tracks(Fixture *x, gconstpointer unused)
+{
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 2 * GOP);
+    const int64_t change_ms = x->next_us / 1000;
+    set_tracks(x, "other avcc");
+    put_frames(x, 2 * GOP);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_put, ==, 2);
+    GBytes *before = g_hash_table_lookup(x->service.headers, &(int64_t){change_ms - 1000});
+    GBytes *after = g_hash_table_lookup(x->service.headers, &(int64_t){change_ms});
+    g_assert_nonnull(before);
+    g_assert_nonnull(after);
+    g_assert_false(g_bytes_equal(before, after));
+}
+
+static void
+test_invalid(Fixture *x, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    start_producer(x);
+    const KvgStreamOptions bad = {.name = "../gate", .credentials = x->credentials};
+    g_assert_null(kvg_producer_open_stream(x->producer, &bad, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    g_clear_error(&error);
+    const KvgStreamOptions again = {.name = "gate", .credentials = x->credentials};
+    g_assert_null(kvg_producer_open_stream(x->producer, &again, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    g_clear_error(&error);
+    set_tracks(x, "avcc");
+    g_autoptr(GBytes) empty = g_bytes_new(NULL, 0);
+    g_autoptr(GBytes) some = g_bytes_new("x", 1);
+    const KvgFrame frames[] = {{.track = 1, .data = empty}, {.track = 9, .data = some}};
+    for (size_t i = 0; i < G_N_ELEMENTS(frames); i++) {
+        g_assert_false(kvg_stream_put_frame(x->stream, &frames[i], &error));
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+        g_clear_error(&error);
+    }
+    KvgStreamStats stats;
+    kvg_stream_get_stats(x->stream, &stats);
+    g_assert_cmpuint(stats.frames_dropped, ==, 2);
+    close_stream(x);
+}
+
+/* A camera that never delivered anything: no session, and closing does not wait. */
+static void
+test_nothing(Fixture *x, gconstpointer unused)
+{
+    start_producer(x);
+    set_tracks(x, "avcc");
+    close_stream(x);
+    g_assert_cmpuint(x->service.n_put, ==, 0);
+}
+
+#define ADD(path, function)                                                                        \
+    g_test_add("/producer/" path, Fixture, NULL, set_up, function, tear_down)
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    /* Warnings are what these tests provoke. */
+    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR);
+    ADD("normal", test_normal);
+    ADD("reset", test_reset);
+    ADD("resend", test_resend);
+    ADD("refused-fragment", test_refused_fragment);
+    ADD("forbidden-first", test_forbidden_first);
+    ADD("down-then-up", test_down_then_up);
+    ADD("restart", test_restart);
+    ADD("new-tracks", test_new_tracks);
+    ADD("invalid", test_invalid);
+    ADD("nothing", test_nothing);
+    return g_test_run();
+}
