@@ -315,7 +315,7 @@ tear_down(Fixture *x, gconstpointer unused)
     pthread_mutex_destroy(&x->service.lock);
     kvg_credentials_unref(x->credentials);
     g_ptr_array_unref(x->sent);
-    kvg_dir_remove(x->spool, NULL);
+    g_assert_true(kvg_dir_remove(x->spool, NULL));
     g_free(x->spool);
 }
 
