@@ -1,0 +1,249 @@
+/* See session.h. A token is base64 of version byte, nonce, ciphertext and tag; the access key is
+ * authenticated with it, so a token works with its own key only. */
+#include "server/auth/session.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "os/file.h"
+#include "server/state/sql.h"
+#include <kvg/error.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+#define TOKEN_VERSION 1
+#define KEY_BYTES 32
+#define NONCE_BYTES 12
+#define TAG_BYTES 16
+#define OVERHEAD (1 + NONCE_BYTES + TAG_BYTES)
+#define MAX_TOKEN_CHARS 4096
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
+
+void
+kvg_caller_clear(KvgCaller *caller)
+{
+    g_free(caller->principal_arn);
+    g_free(caller->user_id);
+    g_free(caller->role_name);
+    g_free(caller->thing_name);
+    g_free(caller->certificate_id);
+    g_free(caller->source_ip);
+    memset(caller, 0, sizeof *caller);
+}
+
+void
+kvg_session_keys_clear(KvgSessionKeys *keys)
+{
+    g_free(keys->access_key);
+    if (keys->secret != NULL)
+        OPENSSL_cleanse(keys->secret, strlen(keys->secret));
+    g_free(keys->secret);
+    g_free(keys->token);
+    memset(keys, 0, sizeof *keys);
+}
+
+/* A server without random numbers must not issue keys; there is nothing better to do than stop. */
+static void
+random_bytes(uint8_t *bytes, int n)
+{
+    const int status = RAND_bytes(bytes, n);
+    g_assert(status == 1);
+}
+
+char *
+kvg_random_id(const char *prefix, size_t n)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    GString *id = g_string_new(prefix);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t byte;
+        random_bytes(&byte, 1);
+        g_string_append_c(id, alphabet[byte % 32]);
+    }
+    return g_string_free(id, false);
+}
+
+char *
+kvg_random_secret(void)
+{
+    uint8_t bytes[30];
+    random_bytes(bytes, sizeof bytes);
+    char *secret = g_base64_encode(bytes, sizeof bytes);
+    OPENSSL_cleanse(bytes, sizeof bytes);
+    return secret;
+}
+
+bool
+kvg_auth_open(KvgServer *server, GError **error)
+{
+    uint8_t key[KEY_BYTES];
+    random_bytes(key, sizeof key);
+    g_autofree char *id = kvg_random_id("AKIA", 16);
+    g_autofree char *user_id = kvg_random_id("AIDA", 17);
+    g_autofree char *secret = kvg_random_secret();
+
+    sqlite3 *db = kvg_state_lock(server->state);
+    const int a = kvg_sql_run(db, "INSERT OR IGNORE INTO setting VALUES ('session-key', ?1)", "b",
+                              key, KEY_BYTES);
+    const int b = kvg_sql_run(db,
+                              "INSERT INTO access_key SELECT ?1, ?2, 'administrator', ?3, ?4"
+                              " WHERE NOT EXISTS (SELECT 1 FROM access_key)",
+                              "ttti", id, secret, user_id, kvg_clock_wall_ms());
+    kvg_state_unlock(server->state);
+    OPENSSL_cleanse(key, sizeof key);
+    if (a >= 0 && b >= 0)
+        return true;
+    g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "state.db: cannot store keys");
+    return false;
+}
+
+bool
+kvg_auth_write_credentials(KvgServer *server, const char *path, GError **error)
+{
+    g_autofree char *id = NULL, *secret = NULL;
+    sqlite3 *db = kvg_state_lock(server->state);
+    {
+        g_auto(KvgStatement) row =
+            kvg_sql_query(db, "SELECT id, secret FROM access_key ORDER BY created_ms LIMIT 1", "");
+        if (kvg_sql_step(row)) {
+            id = g_strdup(kvg_sql_column(row, 0));
+            secret = g_strdup(kvg_sql_column(row, 1));
+        }
+    }
+    kvg_state_unlock(server->state);
+    if (id == NULL) {
+        g_set_error_literal(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "state.db: no access key");
+        return false;
+    }
+    g_autofree char *text = g_strdup_printf(
+        "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", id, secret);
+    return kvg_file_replace(path, text, strlen(text), 0600, error);
+}
+
+static bool
+sealing_key(KvgServer *server, uint8_t key[KEY_BYTES])
+{
+    sqlite3 *db = kvg_state_lock(server->state);
+    bool found = false;
+    {
+        g_auto(KvgStatement) row =
+            kvg_sql_query(db, "SELECT value FROM setting WHERE name = 'session-key'", "");
+        found = kvg_sql_step(row) && sqlite3_column_bytes(row, 0) == KEY_BYTES;
+        if (found)
+            memcpy(key, sqlite3_column_blob(row, 0), KEY_BYTES);
+    }
+    kvg_state_unlock(server->state);
+    return found;
+}
+
+static bool
+seal(const uint8_t key[KEY_BYTES], const char *aad, const char *text, uint8_t *out)
+{
+    g_autoptr(EVP_CIPHER_CTX) ctx = EVP_CIPHER_CTX_new();
+    const int len = (int)strlen(text);
+    int n = 0;
+    out[0] = TOKEN_VERSION;
+    random_bytes(out + 1, NONCE_BYTES);
+    uint8_t *body = out + 1 + NONCE_BYTES;
+    return EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out + 1) == 1 &&
+           EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) == 1 &&
+           EVP_EncryptUpdate(ctx, body, &n, (const uint8_t *)text, len) == 1 &&
+           EVP_EncryptFinal_ex(ctx, body + n, &n) == 1 &&
+           EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, body + len) == 1;
+}
+
+static bool
+unseal(const uint8_t key[KEY_BYTES], const char *aad, uint8_t *sealed, size_t len, char *text)
+{
+    g_autoptr(EVP_CIPHER_CTX) ctx = EVP_CIPHER_CTX_new();
+    const int body_len = (int)(len - OVERHEAD);
+    int n = 0;
+    uint8_t *body = sealed + 1 + NONCE_BYTES;
+    if (EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, sealed + 1) != 1 ||
+        EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) != 1 ||
+        EVP_DecryptUpdate(ctx, (uint8_t *)text, &n, body, body_len) != 1 ||
+        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, body + body_len) != 1)
+        return false;
+    text[body_len] = '\0';
+    return EVP_DecryptFinal_ex(ctx, body + body_len, &n) == 1;
+}
+
+bool
+kvg_session_issue(KvgServer *server,
+                  const KvgSessionSpec *spec,
+                  KvgSessionKeys *keys,
+                  GError **error)
+{
+    keys->access_key = kvg_random_id("ASIA", 16);
+    keys->secret = kvg_random_secret();
+    keys->expires_ms = spec->expires_ms;
+    g_autoptr(json_t) claims =
+        json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:I}", "s", keys->secret, "r", spec->role_name,
+                  "i", spec->role_id, "n", spec->session_name, "t", spec->thing_name, "c",
+                  spec->certificate_id, "e", (json_int_t)spec->expires_ms);
+    g_autofree char *text = claims != NULL ? kvg_json_to_text(claims) : NULL;
+    uint8_t key[KEY_BYTES];
+    if (text == NULL || strlen(text) > MAX_TOKEN_CHARS / 2 || !sealing_key(server, key)) {
+        g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot issue a session token");
+        return false;
+    }
+    const size_t len = strlen(text) + OVERHEAD;
+    g_autofree uint8_t *sealed = g_malloc0(len);
+    const bool ok = seal(key, keys->access_key, text, sealed);
+    OPENSSL_cleanse(key, sizeof key);
+    OPENSSL_cleanse(text, strlen(text));
+    if (!ok) {
+        g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot seal a session token");
+        return false;
+    }
+    keys->token = g_base64_encode(sealed, len);
+    return true;
+}
+
+static bool
+read_claims(
+    KvgServer *server, const char *text, KvgCaller *caller, char **secret, int64_t *expires_ms)
+{
+    g_autoptr(json_t) claims = kvg_json_parse_object(text, strlen(text), NULL);
+    if (claims == NULL)
+        return false;
+    const char *session = kvg_json_get_string(claims, "n");
+    const char *role_id = kvg_json_get_string(claims, "i");
+    caller->role_name = g_strdup(kvg_json_get_string(claims, "r"));
+    *secret = g_strdup(kvg_json_get_string(claims, "s"));
+    *expires_ms = kvg_json_get_int(claims, "e", 0);
+    if (session == NULL || role_id == NULL || caller->role_name == NULL || *secret == NULL)
+        return false;
+    caller->thing_name = g_strdup(kvg_json_get_string(claims, "t"));
+    caller->certificate_id = g_strdup(kvg_json_get_string(claims, "c"));
+    caller->user_id = g_strdup_printf("%s:%s", role_id, session);
+    caller->principal_arn = g_strdup_printf("arn:aws:sts::%s:assumed-role/%s/%s", server->account,
+                                            caller->role_name, session);
+    return true;
+}
+
+bool
+kvg_session_open(KvgServer *server,
+                 const char *access_key,
+                 const char *token,
+                 KvgCaller *caller,
+                 char **secret,
+                 int64_t *expires_ms)
+{
+    if (strlen(token) > MAX_TOKEN_CHARS)
+        return false;
+    size_t len = 0;
+    g_autofree uint8_t *sealed = g_base64_decode(token, &len);
+    uint8_t key[KEY_BYTES];
+    if (sealed == NULL || len <= OVERHEAD || sealed[0] != TOKEN_VERSION ||
+        !sealing_key(server, key))
+        return false;
+    g_autofree char *text = g_malloc0(len);
+    const bool ok = unseal(key, access_key, sealed, len, text) &&
+                    read_claims(server, text, caller, secret, expires_ms);
+    OPENSSL_cleanse(key, sizeof key);
+    OPENSSL_cleanse(text, len);
+    return ok;
+}
