@@ -38,6 +38,7 @@ struct _KvgStream {
         KvgFragmenter fragmenter;
         bool has_loss; /* a frame could not be kept: the rest of its GOP is lost with it */
         bool said_forced, said_full;
+        bool is_quiet; /* the head of a fragment is not worth a wake: its first frame follows */
         uint64_t open_fragment; /* 0: none */
     } mine;
 
@@ -123,7 +124,7 @@ on_spool_data(void *user_data)
 {
     KvgStream *stream = user_data;
     KvgUpload *upload = atomic_load(&stream->upload);
-    if (upload != NULL)
+    if (upload != NULL && !stream->mine.is_quiet)
         kvg_upload_wake(upload);
 }
 
@@ -264,8 +265,11 @@ end_fragment(KvgStream *stream, GError **error)
 static bool
 begin_fragment(KvgStream *stream, int64_t timecode_ms, GError **error)
 {
-    if (!end_fragment(stream, error) ||
-        !kvg_spool_begin_fragment(stream->spool, timecode_ms, error))
+    stream->mine.is_quiet = true;
+    const bool ok =
+        end_fragment(stream, error) && kvg_spool_begin_fragment(stream->spool, timecode_ms, error);
+    stream->mine.is_quiet = false;
+    if (!ok)
         return false;
     KvgSpoolStats stats;
     kvg_spool_get_stats(stream->spool, &stats);

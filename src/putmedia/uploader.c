@@ -78,7 +78,7 @@ struct _KvgUpload {
         bool is_paused;
         bool is_blocked;    /* paused because too much is unacknowledged */
         bool is_open;       /* 200 seen */
-        int64_t send_at_us; /* paused with data waiting: when to go on; 0: no data waiting */
+        int64_t send_at_us; /* paused: when to look again; 0: when woken */
         int64_t last_sent_us;
         uint64_t parked_wakes; /* n_wakes when the session was ended for want of frames */
 
@@ -442,6 +442,24 @@ count_sent(KvgUpload *upload, size_t len)
     pthread_mutex_unlock(&upload->uploader->lock);
 }
 
+/* Frames that come close together share a write: after one, wakes are held back until the next
+ * multiple of gather_us, when all streams look into their spools together. One that finds nothing
+ * there is served at once by its next wake. */
+static void
+pause_put(KvgUpload *upload, int64_t now_us)
+{
+    upload->mine.is_paused = true;
+    upload->mine.is_blocked = !kvg_session_may_send(upload->mine.session);
+    kvg_session_note_sent(upload->mine.session, upload->mine.last_sent_us,
+                          !upload->mine.is_blocked);
+    const int64_t gather_us = MAX(upload->gather_us, 1);
+    const int64_t next_us = (upload->mine.last_sent_us / gather_us + 1) * gather_us;
+    if (next_us <= now_us || upload->mine.is_blocked)
+        return;
+    upload->mine.send_at_us = next_us;
+    atomic_store(&upload->is_woken, true);
+}
+
 static size_t
 on_put_read(char *buffer, size_t size, size_t n, void *user_data)
 {
@@ -459,10 +477,7 @@ on_put_read(char *buffer, size_t size, size_t n, void *user_data)
         count_sent(upload, len);
         return len;
     case KVG_BODY_STARVED:
-        upload->mine.is_paused = true;
-        upload->mine.is_blocked = !kvg_session_may_send(upload->mine.session);
-        kvg_session_note_sent(upload->mine.session, upload->mine.last_sent_us,
-                              !upload->mine.is_blocked);
+        pause_put(upload, now_us);
         return CURL_READFUNC_PAUSE;
     case KVG_BODY_END:
         /* A request without any block would be refused as invalid media. */
@@ -728,20 +743,15 @@ run_todo(KvgUpload *upload)
 
 /* ---- the thread ---- */
 
-/* Frames that come close together share a write; the first after a pause goes at once. */
 static void
 serve_wake(KvgUpload *upload, int64_t now_us)
 {
-    if (upload->mine.put != NULL && upload->mine.is_paused) {
-        if (upload->mine.send_at_us == 0)
-            upload->mine.send_at_us =
-                MAX(now_us, upload->mine.last_sent_us + (int64_t)upload->gather_us);
-        return;
+    if (upload->mine.put == NULL) {
+        atomic_store(&upload->is_woken, false);
+        step_kind(upload, KVG_SESSION_ON_DATA);
+    } else if (upload->mine.is_paused && upload->mine.send_at_us == 0) {
+        upload->mine.send_at_us = now_us;
     }
-    if (upload->mine.put != NULL)
-        return;
-    atomic_store(&upload->is_woken, false);
-    step_kind(upload, KVG_SESSION_ON_DATA);
 }
 
 static void

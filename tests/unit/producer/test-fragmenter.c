@@ -84,7 +84,7 @@ test_long_gop(Fixture *x, gconstpointer unused)
 static void
 test_large(Fixture *x, gconstpointer unused)
 {
-    g_autoptr(GBytes) small = x->data;
+    g_bytes_unref(x->data);
     x->data = g_bytes_new_take(g_malloc0(20000000), 20000000);
     g_assert_cmpint(put(x, 1, START_US, true), ==, KVG_FRAGMENTER_BEGIN);
     g_assert_cmpint(put(x, 1, START_US + 1 * FRAME_US, false), ==, KVG_FRAGMENTER_CONTINUE);

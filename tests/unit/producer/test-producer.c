@@ -211,7 +211,7 @@ serve(KvgHttpExchange *x, void *user_data)
         serve_put(service, x);
         return;
     }
-    g_autoptr(GBytes) body = kvg_http_read_all(x, 65536, NULL);
+    g_bytes_unref(kvg_http_read_all(x, 65536, NULL));
     pthread_mutex_lock(&service->lock);
     service->n_describe += strcmp(path, "/describeStream") == 0;
     service->n_endpoint += strcmp(path, "/getDataEndpoint") == 0;
