@@ -19,6 +19,8 @@
 #define DEFAULT_GATHER_US 50000
 /* Ends of fragments remembered to tell how long their acknowledgement took. */
 #define N_ENDS 64
+/* For the polite end of a session that has nothing left to say. */
+#define FAREWELL_MS 1000
 
 struct _KvgProducer {
     char *spool_path;
@@ -436,8 +438,11 @@ flush_stream(KvgStream *stream, int64_t timeout_ms, GError **error)
 {
     KvgSpoolStats spool;
     kvg_spool_get_stats(stream->spool, &spool);
-    if (spool.oldest_fragment == 0)
+    if (spool.oldest_fragment == 0) {
+        if (timeout_ms > 0)
+            kvg_upload_flush(atomic_load(&stream->upload), MIN(timeout_ms, FAREWELL_MS));
         return true;
+    }
     if (timeout_ms > 0 && kvg_upload_flush(atomic_load(&stream->upload), timeout_ms))
         return true;
     KvgUploadStats upload;

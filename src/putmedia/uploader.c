@@ -6,6 +6,7 @@
 #include "os/log.h"
 #include "putmedia/putmedia.h"
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -564,6 +565,9 @@ on_put_header(char *data, size_t size, size_t n, void *user_data)
         upload->mine.is_open = true;
         step_kind(upload, KVG_SESSION_ON_OPEN);
     }
+    /* curl ends a refused transfer only when it is not paused. */
+    if (is_blank && status >= 300 && upload->mine.is_paused)
+        upload->mine.send_at_us = kvg_clock_mono_us();
     return len;
 }
 
@@ -890,6 +894,10 @@ static void *
 uploader_thread(void *data)
 {
     KvgUploader *uploader = data;
+    /* Signals belong to the program's threads; SIGPIPE of a lost connection to nobody. */
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
     while (serve_inbox(uploader)) {
         int running = 0;
         curl_multi_perform(uploader->multi, &running);
