@@ -39,6 +39,7 @@ typedef struct {
     GString *body;
     KvgBackoff backoff; /* of renewals that nobody is waiting for yet */
     int64_t not_before_us;
+    char *last_error; /* said in the log; not said again */
 } Refresh;
 
 typedef enum { CALL_DESCRIBE, CALL_CREATE, CALL_ENDPOINT } CallKind;
@@ -232,6 +233,7 @@ drop_refresh(Refresh *refresh)
         curl_easy_cleanup(refresh->easy);
     }
     g_string_free(refresh->body, TRUE);
+    g_free(refresh->last_error);
     g_free(refresh);
 }
 
@@ -256,9 +258,14 @@ end_refresh(Refresh *refresh, const GError *error)
     if (error == NULL) {
         kvg_backoff_reset(&refresh->backoff);
         refresh->not_before_us = 0;
+        g_clear_pointer(&refresh->last_error, g_free);
         return;
     }
     refresh->not_before_us = kvg_clock_mono_us() + kvg_backoff_next_ms(&refresh->backoff) * 1000;
+    if (g_strcmp0(refresh->last_error, error->message) == 0)
+        return;
+    g_free(refresh->last_error);
+    refresh->last_error = g_strdup(error->message);
     KVG_LOG_WARNING(LOG_DOMAIN, "REASON", error->message, "credentials: %s", error->message);
 }
 
