@@ -478,7 +478,8 @@ make_timing(const Description *description,
     if (length_ms < 0 || length_ms > G_MAXINT32)
         return corrupt(error, "fragment length out of range");
     for (size_t i = 0; i < n; i++) {
-        if (ABS(samples[i].pts_ms) > G_MAXINT32 || samples[i].duration_ms > G_MAXINT32)
+        if (samples[i].pts_ms < -G_MAXINT32 || samples[i].pts_ms > G_MAXINT32 ||
+            samples[i].duration_ms > G_MAXINT32)
             return corrupt(error, "sample time out of range");
         timing[i].pts = to_units(samples[i].pts_ms, description->timescale);
         timing[i].dts = timing[i].pts;

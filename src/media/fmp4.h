@@ -7,22 +7,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ftyp + moov of one track; timescale 1000 for video (as MKV gives milliseconds) and the sample rate for
- * audio. KVG_ERROR_UNSUPPORTED for codecs that MP4 players cannot take; KVG_ERROR_CORRUPT for bad
- * codec_private. */
+/* ftyp + moov of one track; timescale 1000 for video (as MKV gives milliseconds) and the sample
+ * rate for audio. KVG_ERROR_UNSUPPORTED for codecs that MP4 players cannot take; KVG_ERROR_CORRUPT
+ * for bad codec_private. */
 GBytes *kvg_fmp4_write_init(const KvgTrack *track, GError **error);
 
 typedef struct {
-    int64_t pts_ms; /* relative to the fragment's start */
+    int64_t pts_ms;      /* relative to the fragment's start */
     int64_t duration_ms; /* -1: derive */
     bool key;
     const uint8_t *data;
     size_t len;
 } KvgFmp4Sample;
 
-/* styp? + moof + mdat. Samples in decode order; DTS are rebuilt by sorting PTS. @base_ms: the fragment's
- * start on the media timeline (tfdt). @length_ms: duration of the whole fragment, so that the last
- * sample ends where the next fragment starts; 0: the last sample lasts as long as the one before. */
+/* styp? + moof + mdat. Samples in decode order; DTS are rebuilt by sorting PTS. @base_ms: the
+ * fragment's start on the media timeline (tfdt). @length_ms: duration of the whole fragment, so
+ * that the last sample ends where the next fragment starts; 0: the last sample lasts as long as the
+ * one before. */
 GBytes *kvg_fmp4_write_fragment(const KvgTrack *track,
                                 uint32_t sequence,
                                 int64_t base_ms,

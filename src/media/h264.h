@@ -32,8 +32,8 @@ bool kvg_h264_parse_avcc(const uint8_t *data, size_t len, KvgAvcc *avcc, GError 
     G_GNUC_WARN_UNUSED_RESULT;
 
 /* Finds the next Annex-B NAL unit at or after *at: false at the end. */
-bool kvg_annexb_next(
-    const uint8_t *data, size_t len, size_t *at, const uint8_t **nal, size_t *nal_len);
+bool
+kvg_annexb_next(const uint8_t *data, size_t len, size_t *at, const uint8_t **nal, size_t *nal_len);
 /* Start codes to 4-byte lengths. NULL if there is no start code. */
 GBytes *kvg_annexb_to_lengths(const uint8_t *data, size_t len);
 /* avcC out of in-band SPS and PPS of one Annex-B access unit; NULL if it has not both. */

@@ -17,14 +17,16 @@ typedef struct _KvgMkvParser KvgMkvParser;
 
 typedef enum {
     KVG_MKV_NEED_MORE,
-    KVG_MKV_HEADER,    /* EBML..Tracks complete; kvg_mkv_parser_header(), _tracks() are valid */
-    KVG_MKV_CLUSTER,   /* a Cluster's Timecode was read: `timecode` */
-    KVG_MKV_BLOCK,     /* `track`, `relative`, `key`, `data` */
-    KVG_MKV_TAG,       /* one SimpleTag: `name`, `value` */
-    KVG_MKV_FAILED,    /* @error says why; final */
+    KVG_MKV_HEADER,  /* EBML..Tracks complete; kvg_mkv_parser_header(), _tracks() are valid */
+    KVG_MKV_CLUSTER, /* a Cluster's Timecode was read: `timecode` */
+    KVG_MKV_BLOCK,   /* `track`, `relative`, `key`, `data` */
+    KVG_MKV_TAG,     /* one SimpleTag: `name`, `value` */
+    KVG_MKV_FAILED,  /* @error says why; final */
 } KvgMkvEventKind;
 
-/* Pointers are valid until the next put or step. */
+/* Valid until the next step; `data` even until the next put, so that all blocks of a fragment that
+ * was put whole may be gathered without a copy. A TAG's offsets are those of the whole Tags
+ * element. */
 typedef struct {
     KvgMkvEventKind kind;
     uint64_t offset;     /* of the first byte of this event's element in all bytes put so far */
@@ -33,10 +35,10 @@ typedef struct {
     uint8_t track;       /* BLOCK */
     int16_t relative;
     bool key;
-    int64_t duration;    /* BLOCK from a BlockGroup with BlockDuration; -1 otherwise */
+    int64_t duration; /* BLOCK from a BlockGroup with BlockDuration; -1 otherwise */
     const uint8_t *data;
     size_t len;
-    const char *name;    /* TAG, UTF-8 */
+    const char *name; /* TAG, UTF-8 */
     const char *value;
 } KvgMkvEvent;
 

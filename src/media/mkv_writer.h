@@ -1,5 +1,6 @@
-/* Matroska as PutMedia takes it: EBML header, Segment of unknown size, Info, Tracks, then one Cluster of
- * unknown size per fragment with SimpleBlocks. Byte layout in docs/internals/media.md. No I/O. */
+/* Matroska as PutMedia takes it: EBML header, Segment of unknown size, Info, Tracks, then one
+ * Cluster of unknown size per fragment with SimpleBlocks. Byte layout in docs/internals/media.md.
+ * No I/O. */
 #pragma once
 
 #include <glib.h>

@@ -1,0 +1,23 @@
+/* Text of HLS playlists. No I/O. Source: RFC 8216. */
+#pragma once
+
+#include "server/playback/session.h"
+#include "server/playback/timeline.h"
+
+typedef struct {
+    const char *token;
+    unsigned video_track, audio_track; /* 0: none */
+    const char *video_codec, *audio_codec;
+    uint32_t width, height;
+    double frame_rate;  /* 0: unknown */
+    uint64_t bandwidth; /* bits per second */
+} KvgHlsMaster;
+
+char *kvg_hls_write_master(const KvgHlsMaster *master);
+/* One track's playlist; @entries are those of kvg_timeline_window(). */
+char *kvg_hls_write_media(const KvgPlaybackSession *session,
+                          const char *token,
+                          unsigned track,
+                          int64_t longest_ms,
+                          const KvgTimelineEntry *entries,
+                          size_t n);

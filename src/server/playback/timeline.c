@@ -1,0 +1,287 @@
+/* Numbering of fragments. Sequence 0 is the first fragment at or after the session's start, and
+ * each fragment after it counts one: whoever counts the same fragments in the store gets the same
+ * numbers, so a restarted server continues a playlist where the old one left it. */
+#include "server/playback/timeline.h"
+
+#include "os/log.h"
+#include "server/playback/fragment.h"
+#include <string.h>
+
+#define CHUNK 1000u
+/* On demand the codec is looked up at every so many fragments, and between two that differ. */
+#define PROBE_STEP 64u
+#define MAX_GAP_MS 50
+
+struct _KvgTimeline {
+    KvgPlaybackSession session;
+    GArray *entries;
+    uint64_t next_sequence;
+    uint64_t discontinuities;
+    KvgFragmentInfo last;
+    bool has_last;
+    bool is_complete; /* ON_DEMAND: loaded, never changes */
+    int64_t added_ms; /* LIVE_REPLAY: length of what followed the first window */
+    int64_t longest_ms;
+};
+
+KvgTimeline *
+kvg_timeline_new(const KvgPlaybackSession *session)
+{
+    KvgTimeline *timeline = g_new0(KvgTimeline, 1);
+    timeline->session = *session;
+    timeline->entries = g_array_new(FALSE, TRUE, sizeof(KvgTimelineEntry));
+    return timeline;
+}
+
+void
+kvg_timeline_free(KvgTimeline *timeline)
+{
+    if (timeline == NULL)
+        return;
+    g_array_unref(timeline->entries);
+    g_free(timeline);
+}
+
+static KvgTimelineEntry *
+entry_at(const KvgTimeline *timeline, size_t i)
+{
+    return &g_array_index(timeline->entries, KvgTimelineEntry, i);
+}
+
+/* Decimal numbers without leading zeros. */
+static int
+compare_numbers(const char *a, const char *b)
+{
+    const size_t len_a = strlen(a);
+    const size_t len_b = strlen(b);
+    if (len_a != len_b)
+        return len_a < len_b ? -1 : 1;
+    return strcmp(a, b);
+}
+
+static bool
+is_discontinuity(const KvgTimeline *timeline, const KvgFragmentInfo *info)
+{
+    switch (timeline->session.discontinuity) {
+    case KVG_DISCONTINUITY_ALWAYS:
+        return true;
+    case KVG_DISCONTINUITY_ON_CHANGE: {
+        const int64_t gap =
+            info->producer_ms - timeline->last.producer_ms - timeline->last.length_ms;
+        return timeline->has_last && (gap > MAX_GAP_MS || gap < -MAX_GAP_MS);
+    }
+    case KVG_DISCONTINUITY_NEVER:
+    default:
+        return false;
+    }
+}
+
+/* Some that have left the playlist stay: players may still fetch them. */
+static void
+trim(KvgTimeline *timeline)
+{
+    const size_t keep = 2 * (size_t)timeline->session.max_results + 10;
+    if (timeline->session.mode != KVG_PLAYBACK_ON_DEMAND && timeline->entries->len > 2 * keep)
+        g_array_remove_range(timeline->entries, 0, timeline->entries->len - (guint)keep);
+}
+
+static void
+append(KvgTimeline *timeline, const KvgFragmentInfo *info)
+{
+    KvgTimelineEntry entry = {.info = *info, .sequence = timeline->next_sequence++};
+    entry.is_discontinuity = is_discontinuity(timeline, info);
+    timeline->discontinuities += entry.is_discontinuity;
+    entry.discontinuities = timeline->discontinuities;
+    g_array_append_val(timeline->entries, entry);
+    if (entry.sequence >= timeline->session.max_results)
+        timeline->added_ms += MAX(info->length_ms, 1);
+    timeline->longest_ms = MAX(timeline->longest_ms, info->length_ms);
+    timeline->last = *info;
+    timeline->has_last = true;
+    trim(timeline);
+}
+
+/* A late fragment, older than the newest one listed, is never inserted. */
+static bool
+is_new(const KvgTimeline *timeline, const KvgFragmentInfo *info)
+{
+    if (!timeline->has_last)
+        return true;
+    if (timeline->session.order == KVG_STORE_BY_PRODUCER_TIME &&
+        info->producer_ms == timeline->last.producer_ms)
+        return false;
+    return compare_numbers(info->number, timeline->last.number) > 0;
+}
+
+/* A replay shows its first window at once and then one fragment per elapsed fragment. */
+static bool
+is_due(const KvgTimeline *timeline, int64_t now_ms)
+{
+    return timeline->session.mode != KVG_PLAYBACK_LIVE_REPLAY ||
+           timeline->next_sequence < timeline->session.max_results ||
+           timeline->added_ms <= now_ms - timeline->session.created_ms;
+}
+
+static bool
+load_following(KvgTimeline *timeline, KvgStore *store, int64_t now_ms, GError **error)
+{
+    const KvgPlaybackSession *session = &timeline->session;
+    const bool is_live = session->mode == KVG_PLAYBACK_LIVE;
+    const KvgStoreOrder order = is_live ? KVG_STORE_BY_SERVER_TIME : session->order;
+    for (;;) {
+        int64_t from = session->from_ms;
+        if (timeline->has_last)
+            from = order == KVG_STORE_BY_SERVER_TIME ? timeline->last.server_ms
+                                                     : timeline->last.producer_ms;
+        g_autoptr(GArray) infos =
+            kvg_store_list(store, session->stream_arn, order, MAX(from, session->from_ms),
+                           is_live ? G_MAXINT64 : session->to_ms, CHUNK, false, error);
+        if (infos == NULL)
+            return false;
+        bool has_grown = false;
+        for (guint i = 0; i < infos->len; i++) {
+            const KvgFragmentInfo *info = &g_array_index(infos, KvgFragmentInfo, i);
+            if (!is_new(timeline, info))
+                continue;
+            if (!is_due(timeline, now_ms))
+                return true;
+            append(timeline, info);
+            has_grown = true;
+        }
+        if (infos->len < CHUNK || !has_grown)
+            return true;
+    }
+}
+
+/* Of fragments with the same producer time only the one stored last counts. */
+static GHashTable *
+newest_by_producer_time(const GArray *infos)
+{
+    GHashTable *newest = g_hash_table_new(g_int64_hash, g_int64_equal);
+    for (guint i = 0; i < infos->len; i++) {
+        KvgFragmentInfo *info = &g_array_index(infos, KvgFragmentInfo, i);
+        g_hash_table_replace(newest, &info->producer_ms, info);
+    }
+    return newest;
+}
+
+static bool
+load_once(KvgTimeline *timeline, KvgStore *store, GError **error)
+{
+    const KvgPlaybackSession *session = &timeline->session;
+    g_autoptr(GArray) infos =
+        kvg_store_list(store, session->stream_arn, session->order, session->from_ms, session->to_ms,
+                       session->max_results, false, error);
+    if (infos == NULL)
+        return false;
+    g_autoptr(GHashTable) newest = newest_by_producer_time(infos);
+    for (guint i = 0; i < infos->len; i++) {
+        const KvgFragmentInfo *info = &g_array_index(infos, KvgFragmentInfo, i);
+        if (session->order == KVG_STORE_BY_SERVER_TIME ||
+            g_hash_table_lookup(newest, &info->producer_ms) == info)
+            append(timeline, info);
+    }
+    timeline->is_complete = true;
+    return true;
+}
+
+bool
+kvg_timeline_update(KvgTimeline *timeline, KvgStore *store, int64_t now_ms, GError **error)
+{
+    if (timeline->is_complete)
+        return true;
+    if (timeline->session.mode == KVG_PLAYBACK_ON_DEMAND)
+        return load_once(timeline, store, error);
+    return load_following(timeline, store, now_ms, error);
+}
+
+/* A fragment that cannot be read is taken for one like its neighbour; fetching it will fail alone.
+ */
+static uint32_t
+read_init_id(KvgTimeline *timeline, KvgStore *store, size_t i)
+{
+    KvgTimelineEntry *entry = entry_at(timeline, i);
+    if (entry->has_init)
+        return entry->init_id;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) header = NULL;
+    g_autoptr(GBytes) media = NULL;
+    g_autoptr(KvgFragmentReader) reader = NULL;
+    const char *arn = timeline->session.stream_arn;
+    if (kvg_store_read(store, arn, entry->info.number, &header, &media, &error))
+        reader = kvg_fragment_reader_new(header, media, false, &error);
+    if (reader != NULL) {
+        entry->init_id = kvg_fragment_reader_init_id(reader);
+    } else {
+        KVG_LOG_WARNING("playback", "STREAM", arn, "fragment %s of %s: %s", entry->info.number, arn,
+                        error->message);
+        if (i > 0 && entry_at(timeline, i - 1)->has_init)
+            entry->init_id = entry_at(timeline, i - 1)->init_id;
+    }
+    entry->has_init = true;
+    return entry->init_id;
+}
+
+/* Fills [first, last], reading only where the ends differ. */
+static void
+probe_between(KvgTimeline *timeline, KvgStore *store, size_t first, size_t last)
+{
+    const uint32_t id = read_init_id(timeline, store, first);
+    const bool is_same = read_init_id(timeline, store, last) == id;
+    if (last - first < 2)
+        return;
+    if (!is_same) {
+        const size_t middle = first + (last - first) / 2;
+        probe_between(timeline, store, first, middle);
+        probe_between(timeline, store, middle, last);
+        return;
+    }
+    for (size_t i = first + 1; i < last; i++) {
+        entry_at(timeline, i)->init_id = id;
+        entry_at(timeline, i)->has_init = true;
+    }
+}
+
+const KvgTimelineEntry *
+kvg_timeline_window(KvgTimeline *timeline, KvgStore *store, size_t *n)
+{
+    const size_t len = timeline->entries->len;
+    *n = MIN(len, timeline->session.max_results);
+    if (*n == 0)
+        return NULL;
+    const size_t first = len - *n;
+    const size_t step = timeline->session.mode == KVG_PLAYBACK_ON_DEMAND ? PROBE_STEP : 1;
+    for (size_t i = first; i < len; i += step) {
+        if (!entry_at(timeline, i)->has_init ||
+            !entry_at(timeline, MIN(i + step, len) - 1)->has_init)
+            probe_between(timeline, store, i, MIN(i + step, len) - 1);
+    }
+    return entry_at(timeline, first);
+}
+
+const KvgTimelineEntry *
+kvg_timeline_find(const KvgTimeline *timeline, const char *number)
+{
+    for (size_t i = timeline->entries->len; i-- > 0;) {
+        if (strcmp(entry_at(timeline, i)->info.number, number) == 0)
+            return entry_at(timeline, i);
+    }
+    return NULL;
+}
+
+const KvgTimelineEntry *
+kvg_timeline_find_init(const KvgTimeline *timeline, uint32_t init_id)
+{
+    for (size_t i = timeline->entries->len; i-- > 0;) {
+        const KvgTimelineEntry *entry = entry_at(timeline, i);
+        if (entry->has_init && entry->init_id == init_id)
+            return entry;
+    }
+    return NULL;
+}
+
+int64_t
+kvg_timeline_longest_ms(const KvgTimeline *timeline)
+{
+    return timeline->longest_ms;
+}

@@ -1,0 +1,32 @@
+/* The fragments of one session, numbered: a fragment keeps its media sequence and discontinuity
+ * numbers for as long as the session lives, in this process and in the next. Reads the store. */
+#pragma once
+
+#include "server/playback/session.h"
+#include "server/store/store.h"
+
+typedef struct {
+    KvgFragmentInfo info;
+    uint64_t sequence;
+    uint64_t discontinuities; /* EXT-X-DISCONTINUITY tags up to and with this fragment's */
+    bool is_discontinuity;
+    bool has_init;
+    uint32_t init_id; /* fragments of one id share an init segment */
+} KvgTimelineEntry;
+
+typedef struct _KvgTimeline KvgTimeline;
+
+KvgTimeline *kvg_timeline_new(const KvgPlaybackSession *session);
+void kvg_timeline_free(KvgTimeline *timeline);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgTimeline, kvg_timeline_free)
+/* Takes over what the store has got since. */
+bool kvg_timeline_update(KvgTimeline *timeline, KvgStore *store, int64_t now_ms, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/* The entries a playlist shows now, init ids known (reads fragments whose id is not). */
+const KvgTimelineEntry *kvg_timeline_window(KvgTimeline *timeline, KvgStore *store, size_t *n);
+/* By fragment number, also those that left the window lately; NULL. */
+const KvgTimelineEntry *kvg_timeline_find(const KvgTimeline *timeline, const char *number);
+/* The newest entry with that init segment; NULL. */
+const KvgTimelineEntry *kvg_timeline_find_init(const KvgTimeline *timeline, uint32_t init_id);
+/* Longest fragment seen, never decreasing. */
+int64_t kvg_timeline_longest_ms(const KvgTimeline *timeline);
