@@ -191,6 +191,11 @@ kvg_fragment_reader_write(const KvgFragmentReader *reader,
         return NULL;
     }
     g_autoptr(GArray) samples = samples_of(reader, number);
+    if (samples->len == 0) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "the fragment has no frame of track %u",
+                    number);
+        return NULL;
+    }
     return kvg_fmp4_write_fragment(track, sequence, base_ms, length_ms,
                                    (const KvgFmp4Sample *)(void *)samples->data, samples->len,
                                    error);
