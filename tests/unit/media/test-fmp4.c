@@ -10,12 +10,10 @@ static const uint8_t sps[] = {0x67, 0x42, 0x00, 0x1e, 0xf4, 0x05, 0x01, 0xec, 0x
 static const uint8_t pps[] = {0x68, 0xeb};
 
 static KvgTrack
-video_track(void)
+video_track(GBytes *avcc)
 {
-    return (KvgTrack){.number = 1,
-                      .type = KVG_TRACK_VIDEO,
-                      .codec_id = "V_MPEG4/ISO/AVC",
-                      .codec_private = kvg_h264_build_avcc(sps, sizeof sps, pps, sizeof pps)};
+    return (KvgTrack){
+        .number = 1, .type = KVG_TRACK_VIDEO, .codec_id = "V_MPEG4/ISO/AVC", .codec_private = avcc};
 }
 
 /* Content of the first box of @type anywhere, by its four letters. */
@@ -34,8 +32,8 @@ find_box(GBytes *bytes, const char *type)
 static void
 test_init(void)
 {
-    KvgTrack track = video_track();
-    g_autoptr(GBytes) avcc = track.codec_private;
+    g_autoptr(GBytes) avcc = kvg_h264_build_avcc(sps, sizeof sps, pps, sizeof pps);
+    const KvgTrack track = video_track(avcc);
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) init = kvg_fmp4_write_init(&track, &error);
     g_assert_no_error(error);
@@ -113,8 +111,8 @@ test_aac(void)
 static void
 test_timing(void)
 {
-    KvgTrack track = video_track();
-    g_autoptr(GBytes) avcc = track.codec_private;
+    g_autoptr(GBytes) avcc = kvg_h264_build_avcc(sps, sizeof sps, pps, sizeof pps);
+    const KvgTrack track = video_track(avcc);
     /* I P B B, then two frames in the same millisecond, then the end. */
     static const int64_t pts[] = {0, 120, 40, 80, 160, 160};
     static const uint32_t durations[] = {40, 40, 40, 40, 1, 39};
@@ -150,8 +148,8 @@ test_timing(void)
 static void
 test_hostile_times(void)
 {
-    KvgTrack track = video_track();
-    g_autoptr(GBytes) avcc = track.codec_private;
+    g_autoptr(GBytes) avcc = kvg_h264_build_avcc(sps, sizeof sps, pps, sizeof pps);
+    const KvgTrack track = video_track(avcc);
     static const int64_t values[] = {INT64_MIN, -G_MAXINT32 - 10LL, G_MAXINT64};
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++) {
         KvgFmp4Sample sample = {.pts_ms = 0, .duration_ms = -1, .data = sps, .len = 1};

@@ -615,6 +615,27 @@ test_on_demand(Fixture *f, const void *data)
     g_assert_cmpuint(count(text, "#EXT-X-DISCONTINUITY\n"), ==, 0);
 }
 
+/* The first window and one more at once, the rest as their time passes. */
+static void
+test_live_replay(Fixture *f, const void *data)
+{
+    f->next_ms -= 100000;
+    g_autofree char *parameters =
+        g_strdup_printf(",\"PlaybackMode\":\"LIVE_REPLAY\",\"HLSFragmentSelector\":{"
+                        "\"TimestampRange\":{\"StartTimestamp\":%.3f}},"
+                        "\"MaxMediaPlaylistFragmentResults\":2",
+                        (double)f->next_ms / 1000);
+    for (unsigned i = 0; i < 6; i++)
+        add(f, 0, 15000, 0x1e);
+    g_autofree char *token = begin(f, parameters);
+    g_autofree char *text = media_playlist(f, token);
+    g_assert_cmpuint(count(text, "#EXTINF:15.000,\n"), ==, 2);
+    g_assert_cmpint(tag_value(text, "#EXT-X-MEDIA-SEQUENCE:"), ==, 1);
+    g_assert_null(strstr(text, "ENDLIST"));
+    g_autofree char *again = media_playlist(f, token);
+    g_assert_cmpstr(text, ==, again);
+}
+
 /* ---- the outside judge ---- */
 
 static bool
@@ -771,6 +792,7 @@ main(int argc, char **argv)
     ADD("damaged-fragment", test_damaged_fragment);
     ADD("hostile-queries", test_hostile_queries);
     ADD("on-demand", test_on_demand);
+    ADD("live-replay", test_live_replay);
     ADD("player", test_player);
     return g_test_run();
 }
