@@ -1,7 +1,7 @@
 /* HTTP/1.1 requests, server side: bytes in, head and body out. No I/O. Body bytes are handed out in
  * place; nothing but the head is copied. A request with both Content-Length and Transfer-Encoding,
- * an unknown transfer coding, a folded header or a bad Host count is refused: two readers must never
- * see two different requests in the same bytes. */
+ * an unknown transfer coding, a folded header or a bad Host count is refused: two readers must
+ * never see two different requests in the same bytes. */
 #pragma once
 
 #include "wire/sigv4.h"
@@ -45,10 +45,10 @@ typedef enum {
     KVG_HTTP1_END,       /* the request is complete; the rest of @data is the next one */
     KVG_HTTP1_FAILED,    /* for good */
 } KvgHttp1Event;
-/* Goes through @data up to the next event; *used bytes were consumed. Once per request HEAD, then any
- * number of BODY, then END. After HEAD call again even with no data left: a request without a body
- * ends at once. KVG_ERROR_NO_SPACE: head too large; KVG_ERROR_UNSUPPORTED: transfer coding or version;
- * KVG_ERROR_INVALID: anything else. */
+/* Goes through @data up to the next event; *used bytes were consumed. Once per request HEAD, then
+ * any number of BODY, then END. After HEAD call again even with no data left: a request without a
+ * body ends at once. KVG_ERROR_NO_SPACE: head too large; KVG_ERROR_UNSUPPORTED: transfer coding or
+ * version; KVG_ERROR_INVALID: anything else. */
 KvgHttp1Event kvg_http1_step(KvgHttp1 *http,
                              const void *data,
                              size_t len,
