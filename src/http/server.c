@@ -1,0 +1,352 @@
+/* The listener: one thread accepts, each connection has a thread of its own. Finished connections
+ * are joined by the acceptor, or by stop, so that nothing outlives the server. */
+#include "http/private.h"
+
+#include "base/clock.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <kvg/error.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Handlers keep buffers on the heap; OpenSSL needs some 30 KiB. */
+#define STACK_BYTES (256 * 1024)
+
+struct _KvgHttpServer {
+    KvgHttpServerOptions options;
+    char *address;
+    int listen_fd;
+    int notify_fd; /* eventfd: a connection finished, or stop */
+    uint16_t port;
+    pthread_t acceptor;
+    gint is_stopping; /* atomic */
+    gint is_aborting; /* atomic */
+
+    /* Protects connections, and fd and is_finished of each. */
+    GMutex lock;
+    GCond finished;
+    GPtrArray *connections;
+};
+
+bool
+kvg_http_server_is_stopping(KvgHttpServer *server)
+{
+    return g_atomic_int_get(&server->is_stopping) != 0;
+}
+
+bool
+kvg_http_server_is_aborting(KvgHttpServer *server)
+{
+    return g_atomic_int_get(&server->is_aborting) != 0;
+}
+
+const KvgHttpServerOptions *
+kvg_http_server_options(const KvgHttpServer *server)
+{
+    return &server->options;
+}
+
+uint16_t
+kvg_http_server_port(const KvgHttpServer *server)
+{
+    return server->port;
+}
+
+static void
+connection_free(KvgHttpExchange *x)
+{
+    close(x->wake_fd);
+    kvg_http1_free(x->parser);
+    g_free(x->request_id);
+    g_free(x->peer_address);
+    g_free(x->input);
+    g_free(x);
+}
+
+static void *
+connection_thread(void *data)
+{
+    KvgHttpExchange *x = data;
+    KvgHttpServer *server = x->server;
+    /* OpenSSL writes by write(); a peer that went away must not end the process. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    kvg_http_connection_run(x);
+
+    g_mutex_lock(&server->lock);
+    close(x->fd);
+    x->fd = -1;
+    x->is_finished = true;
+    g_cond_signal(&server->finished);
+    eventfd_write(server->notify_fd, 1);
+    g_mutex_unlock(&server->lock);
+    return NULL;
+}
+
+static char *
+address_text(const struct sockaddr *address, socklen_t len)
+{
+    char host[NI_MAXHOST] = "";
+    if (getnameinfo(address, len, host, sizeof host, NULL, 0, NI_NUMERICHOST) != 0)
+        return g_strdup("unknown");
+    return g_strdup(g_str_has_prefix(host, "::ffff:") ? host + strlen("::ffff:") : host);
+}
+
+static uint16_t
+local_port(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+        return 0;
+    return address.ss_family == AF_INET6
+               ? ntohs(((struct sockaddr_in6 *)(void *)&address)->sin6_port)
+               : ntohs(((struct sockaddr_in *)(void *)&address)->sin_port);
+}
+
+/* Takes @fd. */
+static void
+connection_start(KvgHttpServer *server, int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+    const int one = 1;
+    const int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0) {
+        close(fd);
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    KvgHttpExchange *x = g_new0(KvgHttpExchange, 1);
+    x->server = server;
+    x->fd = fd;
+    x->wake_fd = wake_fd;
+    x->peer_address = address_text(peer, peer_len);
+    x->local_port = local_port(fd);
+    x->input = g_malloc(KVG_HTTP_INPUT_BYTES);
+    x->parser = kvg_http1_new(&(KvgHttp1Options){.max_head_bytes = server->options.max_head_bytes});
+
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    g_mutex_lock(&server->lock);
+    const int failure = pthread_create(&x->thread, &attributes, connection_thread, x);
+    if (failure == 0)
+        g_ptr_array_add(server->connections, x);
+    g_mutex_unlock(&server->lock);
+    pthread_attr_destroy(&attributes);
+    if (failure == 0)
+        return;
+    g_warning("http: no thread for a connection: %s", g_strerror(failure));
+    close(fd);
+    connection_free(x);
+}
+
+static KvgHttpExchange *
+take_finished(KvgHttpServer *server)
+{
+    for (guint i = 0; i < server->connections->len; i++) {
+        KvgHttpExchange *x = server->connections->pdata[i];
+        if (x->is_finished) {
+            g_ptr_array_remove_index_fast(server->connections, i);
+            return x;
+        }
+    }
+    return NULL;
+}
+
+/* Joins what has ended; returns how many are left. */
+static guint
+reap(KvgHttpServer *server)
+{
+    for (;;) {
+        g_mutex_lock(&server->lock);
+        KvgHttpExchange *x = take_finished(server);
+        const guint left = server->connections->len;
+        g_mutex_unlock(&server->lock);
+        if (!x)
+            return left;
+        pthread_join(x->thread, NULL);
+        connection_free(x);
+    }
+}
+
+static void
+accept_one(KvgHttpServer *server, bool is_full)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof peer;
+    const int fd =
+        accept4(server->listen_fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+        /* Out of descriptors the listener stays readable: do not spin. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            g_usleep(50 * 1000);
+        return;
+    }
+    if (is_full)
+        close(fd);
+    else
+        connection_start(server, fd, (struct sockaddr *)&peer, len);
+}
+
+static void *
+acceptor_thread(void *data)
+{
+    KvgHttpServer *server = data;
+    while (!kvg_http_server_is_stopping(server)) {
+        struct pollfd fds[] = {{.fd = server->listen_fd, .events = POLLIN},
+                               {.fd = server->notify_fd, .events = POLLIN}};
+        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+            break;
+        eventfd_t ignored;
+        if (fds[1].revents & POLLIN)
+            eventfd_read(server->notify_fd, &ignored);
+        const guint open = reap(server);
+        if (fds[0].revents & POLLIN)
+            accept_one(server, open >= server->options.max_connections);
+    }
+    return NULL;
+}
+
+static int
+listen_on(const char *address, uint16_t port, GError **error)
+{
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    char service[8];
+    g_snprintf(service, sizeof service, "%u", port);
+    struct addrinfo *info = NULL;
+    const int failure = getaddrinfo(address, service, &hints, &info);
+    if (failure != 0) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "listen address '%s': %s", address,
+                    gai_strerror(failure));
+        return -1;
+    }
+    const int one = 1;
+    const int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd < 0 || bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, 256) < 0) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "listen on %s port %u: %s", address, port,
+                    g_strerror(errno));
+        freeaddrinfo(info);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    freeaddrinfo(info);
+    return fd;
+}
+
+static void
+server_free(KvgHttpServer *server)
+{
+    close(server->listen_fd);
+    close(server->notify_fd);
+    g_clear_pointer(&server->options.tls, SSL_CTX_free);
+    g_ptr_array_unref(server->connections);
+    g_mutex_clear(&server->lock);
+    g_cond_clear(&server->finished);
+    g_free(server->address);
+    g_free(server);
+}
+
+static void
+apply_defaults(KvgHttpServerOptions *options)
+{
+    if (!options->max_connections)
+        options->max_connections = 1024;
+    if (!options->head_timeout_ms)
+        options->head_timeout_ms = 10000;
+    if (!options->idle_timeout_ms)
+        options->idle_timeout_ms = 60000;
+    if (!options->max_head_bytes)
+        options->max_head_bytes = 32768;
+}
+
+KvgHttpServer *
+kvg_http_server_start(const KvgHttpServerOptions *options, GError **error)
+{
+    g_return_val_if_fail(options->handler != NULL, NULL);
+    const char *address = options->address ? options->address : "127.0.0.1";
+    const int fd = listen_on(address, options->port, error);
+    if (fd < 0)
+        return NULL;
+    KvgHttpServer *server = g_new0(KvgHttpServer, 1);
+    server->options = *options;
+    server->address = g_strdup(address);
+    server->options.address = server->address;
+    apply_defaults(&server->options);
+    if (server->options.tls)
+        SSL_CTX_up_ref(server->options.tls);
+    server->listen_fd = fd;
+    server->port = local_port(fd);
+    server->connections = g_ptr_array_new();
+    g_mutex_init(&server->lock);
+    g_cond_init(&server->finished);
+    server->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    const int failure = server->notify_fd < 0
+                            ? errno
+                            : pthread_create(&server->acceptor, NULL, acceptor_thread, server);
+    if (failure == 0)
+        return server;
+    g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "start HTTP server: %s", g_strerror(failure));
+    server_free(server);
+    return NULL;
+}
+
+static bool
+all_finished(const KvgHttpServer *server)
+{
+    for (guint i = 0; i < server->connections->len; i++)
+        if (!((const KvgHttpExchange *)server->connections->pdata[i])->is_finished)
+            return false;
+    return true;
+}
+
+/* Wakes everyone, waits for the grace, then cuts the rest off. */
+static void
+end_connections(KvgHttpServer *server, unsigned grace_ms)
+{
+    const int64_t deadline_us = kvg_clock_mono_us() + (int64_t)grace_ms * 1000;
+    g_mutex_lock(&server->lock);
+    for (guint i = 0; i < server->connections->len; i++)
+        kvg_http_wake(server->connections->pdata[i]);
+    bool in_time = true;
+    while (in_time && !all_finished(server))
+        in_time = g_cond_wait_until(&server->finished, &server->lock, deadline_us);
+    g_atomic_int_set(&server->is_aborting, 1);
+    for (guint i = 0; i < server->connections->len; i++) {
+        KvgHttpExchange *x = server->connections->pdata[i];
+        if (x->fd >= 0)
+            shutdown(x->fd, SHUT_RDWR);
+        kvg_http_wake(x);
+    }
+    while (!all_finished(server))
+        g_cond_wait(&server->finished, &server->lock);
+    g_mutex_unlock(&server->lock);
+}
+
+void
+kvg_http_server_stop(KvgHttpServer *server, unsigned grace_ms)
+{
+    if (!server)
+        return;
+    g_atomic_int_set(&server->is_stopping, 1);
+    eventfd_write(server->notify_fd, 1);
+    pthread_join(server->acceptor, NULL);
+    end_connections(server, grace_ms);
+    reap(server);
+    server_free(server);
+}
