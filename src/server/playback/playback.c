@@ -330,13 +330,6 @@ handle_session_request(KvgPlayback *playback, KvgHttpExchange *x)
 
 /* ---- serving a session ---- */
 
-/* HEAD has the head of GET only. */
-static size_t
-body_len(const KvgHttpExchange *x, size_t len)
-{
-    return strcmp(kvg_http_method(x), "HEAD") == 0 ? 0 : len;
-}
-
 /* Players run in pages of any origin; the token is the credential, no cookie is involved. */
 static void
 respond_media(KvgHttpExchange *x,
@@ -353,7 +346,7 @@ respond_media(KvgHttpExchange *x,
         {"Access-Control-Expose-Headers", "x-amzn-RequestId, x-amzn-ErrorType, Date"},
         {"X-Content-Type-Options", "nosniff"},
     };
-    kvg_http_respond(x, status, headers, G_N_ELEMENTS(headers), body, body_len(x, len));
+    kvg_http_respond(x, status, headers, G_N_ELEMENTS(headers), body, len);
 }
 
 static void
@@ -367,7 +360,7 @@ respond_failure(KvgHttpExchange *x, int status, const char *type, const char *te
         {"Access-Control-Allow-Origin", "*"},
         {"x-amzn-ErrorType", type},
     };
-    kvg_http_respond(x, status, headers, G_N_ELEMENTS(headers), body, body_len(x, strlen(body)));
+    kvg_http_respond(x, status, headers, G_N_ELEMENTS(headers), body, strlen(body));
 }
 
 static void
