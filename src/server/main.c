@@ -1,0 +1,326 @@
+/* kvg-server: opens what is in --data, starts three listeners, waits for SIGTERM or SIGINT, and
+ * closes everything in reverse order. Requests are routed here and nowhere else. */
+#include "os/file.h"
+#include "os/log.h"
+#include "server/auth/session.h"
+#include "server/iot/ca.h"
+#include "server/options.h"
+#include "server/server.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <kvg/error.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+
+#define LOG_DOMAIN "server"
+#define MAINTENANCE_US (30 * G_USEC_PER_SEC)
+#define STOP_GRACE_MS 5000
+#define EXIT_USAGE 2
+
+typedef struct {
+    KvgServer server;
+    char *data_path;
+    KvgFd lock;
+    KvgIngest *ingest;
+    KvgPlayback *playback;
+    KvgHttpServer *https, *mtls, *http;
+    GThread *maintenance;
+    struct {
+        GMutex lock;
+        GCond changed;
+        bool stopping;
+    } shared;
+} Program;
+
+static void
+handle_request(KvgHttpExchange *x, void *user_data)
+{
+    Program *program = user_data;
+    KvgServer *server = &program->server;
+    const char *method = kvg_http_method(x), *path = kvg_http_path(x);
+    if (strcmp(path, "/healthz") == 0 && strcmp(method, "GET") == 0) {
+        kvg_http_respond_json(x, 200, "{\"status\":\"ok\"}");
+        return;
+    }
+    g_autofree char *service = kvg_auth_claimed_service(x);
+    if (g_strcmp0(service, "iot") == 0)
+        kvg_iot_handle(server, x);
+    else if (g_strcmp0(service, "iam") == 0 || g_strcmp0(service, "sts") == 0)
+        kvg_iam_handle(server, x);
+    else if (strcmp(path, "/putMedia") == 0 && strcmp(method, "POST") == 0)
+        kvg_ingest_handle(program->ingest, x);
+    else if (!kvg_playback_handle(program->playback, x))
+        kvg_control_handle(server, x);
+}
+
+static void
+handle_device(KvgHttpExchange *x, void *user_data)
+{
+    Program *program = user_data;
+    kvg_credentials_handle(&program->server, x);
+}
+
+static void
+checkpoint(KvgServer *server)
+{
+    sqlite3 *db = kvg_state_lock(server->state);
+    sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    kvg_state_unlock(server->state);
+}
+
+static void *
+maintain(void *user_data)
+{
+    Program *program = user_data;
+    g_mutex_lock(&program->shared.lock);
+    while (!program->shared.stopping) {
+        const int64_t until = g_get_monotonic_time() + MAINTENANCE_US;
+        if (g_cond_wait_until(&program->shared.changed, &program->shared.lock, until))
+            continue;
+        g_mutex_unlock(&program->shared.lock);
+        kvg_control_expire(&program->server);
+        checkpoint(&program->server);
+        g_mutex_lock(&program->shared.lock);
+    }
+    g_mutex_unlock(&program->shared.lock);
+    return NULL;
+}
+
+static void
+stop_maintenance(Program *program)
+{
+    if (program->maintenance == NULL)
+        return;
+    g_mutex_lock(&program->shared.lock);
+    program->shared.stopping = true;
+    g_cond_signal(&program->shared.changed);
+    g_mutex_unlock(&program->shared.lock);
+    g_thread_join(program->maintenance);
+}
+
+/* Two servers on one folder would corrupt it. The lock goes with the process, however it ends. */
+static bool
+lock_folder(Program *program, GError **error)
+{
+    g_autofree char *path = g_build_filename(program->data_path, "lock", NULL);
+    program->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (program->lock >= 0 && flock(program->lock, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno == EWOULDBLOCK)
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s: another kvg-server uses this folder",
+                    program->data_path);
+    else
+        g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "%s: %s", path, g_strerror(errno));
+    return false;
+}
+
+static bool
+open_data(Program *program, GError **error)
+{
+    KvgServer *server = &program->server;
+    g_autofree char *state_path = g_build_filename(program->data_path, "state.db", NULL);
+    g_autofree char *store_path = g_build_filename(program->data_path, "store", NULL);
+    g_autofree char *keys_path = g_build_filename(program->data_path, "credentials", NULL);
+    if (!kvg_dir_make(program->data_path, 0700, error) || !lock_folder(program, error))
+        return false;
+    server->state = kvg_state_open(state_path, error);
+    if (server->state == NULL || !kvg_auth_open(server, error) ||
+        !kvg_auth_write_credentials(server, keys_path, error))
+        return false;
+    server->ca = kvg_ca_open(program->data_path, error);
+    if (server->ca == NULL)
+        return false;
+    server->store = kvg_store_open(&(KvgStoreOptions){.path = store_path}, error);
+    if (server->store == NULL || !kvg_control_open(server, error))
+        return false;
+    program->ingest = kvg_ingest_new(server);
+    program->playback = kvg_playback_new(server);
+    return true;
+}
+
+/* @client_ca_path: ask for client certificates; NULL: do not. */
+static SSL_CTX *
+make_tls(Program *program, const char *client_ca_path, GError **error)
+{
+    g_autofree char *certificate = g_build_filename(program->data_path, "server.pem", NULL);
+    g_autofree char *key = g_build_filename(program->data_path, "server.key", NULL);
+    return kvg_http_tls_context_new(certificate, key, client_ca_path, error);
+}
+
+static bool
+start_listener(Program *program,
+               KvgHttpServer **listener,
+               const KvgHttpServerOptions *options,
+               uint16_t *port,
+               GError **error)
+{
+    *listener = kvg_http_server_start(options, error);
+    if (*listener == NULL) {
+        g_prefix_error(error, "%s port %u: ", options->address, options->port);
+        return false;
+    }
+    *port = kvg_http_server_port(*listener);
+    return true;
+}
+
+static bool
+start_tls_listeners(Program *program, GError **error)
+{
+    KvgServer *server = &program->server;
+    g_autofree char *ca_path = g_build_filename(program->data_path, "ca.pem", NULL);
+    g_autofree char *certificate = g_build_filename(program->data_path, "server.pem", NULL);
+    g_autofree char *key = g_build_filename(program->data_path, "server.key", NULL);
+    if (!kvg_ca_write_server(server->ca, server->listen_address, certificate, key, error))
+        return false;
+    SSL_CTX *plain = make_tls(program, NULL, error);
+    SSL_CTX *mutual = plain != NULL ? make_tls(program, ca_path, error) : NULL;
+    KvgHttpServerOptions devices = {.address = server->listen_address,
+                                    .port = server->mtls_port,
+                                    .tls = mutual,
+                                    .handler = handle_device,
+                                    .user_data = program};
+    KvgHttpServerOptions all = devices;
+    all.port = server->https_port;
+    all.tls = plain;
+    all.handler = handle_request;
+    /* Devices first: their port is part of what the APIs answer. */
+    const bool ok = mutual != NULL &&
+                    start_listener(program, &program->mtls, &devices, &server->mtls_port, error) &&
+                    start_listener(program, &program->https, &all, &server->https_port, error);
+    SSL_CTX_free(plain);
+    SSL_CTX_free(mutual);
+    return ok;
+}
+
+static bool
+is_loopback(const char *address)
+{
+    return g_str_has_prefix(address, "127.") || strcmp(address, "::1") == 0;
+}
+
+static bool
+start_listeners(Program *program, GError **error)
+{
+    KvgServer *server = &program->server;
+    /* Without TLS nobody but this machine may listen in. */
+    const KvgHttpServerOptions local = {
+        .address = is_loopback(server->listen_address) ? server->listen_address : "127.0.0.1",
+        .port = server->http_port,
+        .handler = handle_request,
+        .user_data = program};
+    return start_tls_listeners(program, error) &&
+           start_listener(program, &program->http, &local, &server->http_port, error);
+}
+
+static void
+stop_listener(KvgHttpServer *listener)
+{
+    if (listener != NULL)
+        kvg_http_server_stop(listener, STOP_GRACE_MS);
+}
+
+static void
+shut_down(Program *program)
+{
+    stop_listener(program->http);
+    stop_listener(program->https);
+    stop_listener(program->mtls);
+    stop_maintenance(program);
+    if (program->playback != NULL)
+        kvg_playback_free(program->playback);
+    if (program->ingest != NULL)
+        kvg_ingest_free(program->ingest);
+    if (program->server.store != NULL)
+        kvg_store_close(program->server.store);
+    kvg_ca_close(program->server.ca);
+    kvg_state_close(program->server.state);
+    kvg_fd_clear(&program->lock);
+    g_free(program->data_path);
+    g_cond_clear(&program->shared.changed);
+    g_mutex_clear(&program->shared.lock);
+}
+
+static void
+raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Blocked before the first thread is made, so that only sigwait() in main sees them. */
+static void
+block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void
+announce(const KvgServer *server)
+{
+    printf("{\"ready\":true,\"https_port\":%u,\"mtls_port\":%u,\"http_port\":%u}\n",
+           server->https_port, server->mtls_port, server->http_port);
+    fflush(stdout);
+    KVG_LOG_MESSAGE(LOG_DOMAIN, "DATA", server->data_path, "ready on %s port %u",
+                    server->listen_address, server->https_port);
+}
+
+static bool
+run(Program *program, const sigset_t *signals, GError **error)
+{
+    if (!open_data(program, error) || !start_listeners(program, error))
+        return false;
+    program->maintenance = g_thread_new("maintenance", maintain, program);
+    announce(&program->server);
+    int number = 0;
+    sigwait(signals, &number);
+    KVG_LOG_MESSAGE(LOG_DOMAIN, "DATA", program->data_path, "stopping: %s", strsignal(number));
+    return true;
+}
+
+int
+main(int argc, char **argv)
+{
+    kvg_log_init();
+    g_auto(KvgServerArguments) arguments = {0};
+    g_autoptr(GError) error = NULL;
+    if (!kvg_server_arguments_parse(&arguments, &argc, &argv, &error)) {
+        fprintf(stderr, "kvg-server: %s\nTry 'kvg-server --help'.\n", error->message);
+        return EXIT_USAGE;
+    }
+    if (arguments.show_version) {
+        printf("kvg-server %s\n", KVG_VERSION);
+        return EXIT_SUCCESS;
+    }
+    sigset_t signals;
+    block_signals(&signals);
+    raise_file_limit();
+
+    Program program = {
+        .server = {.region = arguments.region,
+                   .account = arguments.account,
+                   .listen_address = arguments.listen_address,
+                   .https_port = arguments.https_port,
+                   .mtls_port = arguments.mtls_port,
+                   .http_port = arguments.http_port},
+        .data_path = g_canonicalize_filename(arguments.data_path, NULL),
+        .lock = KVG_FD_NONE,
+    };
+    program.server.data_path = program.data_path;
+    g_mutex_init(&program.shared.lock);
+    g_cond_init(&program.shared.changed);
+    const bool ok = run(&program, &signals, &error);
+    if (!ok)
+        fprintf(stderr, "kvg-server: %s\n", error->message);
+    shut_down(&program);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,23 @@
+/* The command line of kvg-server. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    char *data_path;
+    char *listen_address;
+    char *region;
+    char *account;
+    uint16_t https_port, mtls_port, http_port;
+    bool show_version;
+} KvgServerArguments;
+void kvg_server_arguments_clear(KvgServerArguments *arguments);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgServerArguments, kvg_server_arguments_clear)
+
+/* KVG_ERROR_INVALID says what is wrong. --help prints and exits. */
+bool kvg_server_arguments_parse(KvgServerArguments *arguments,
+                                int *argc,
+                                char ***argv,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
