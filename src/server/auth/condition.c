@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <kvg/error.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum {
@@ -224,7 +225,12 @@ is_scalar(const json_t *value)
 static char *
 scalar_text(const json_t *value)
 {
-    return json_is_string(value) ? g_strdup(json_string_value(value)) : kvg_json_to_text(value);
+    if (json_is_string(value))
+        return g_strdup(json_string_value(value));
+    char *raw = json_dumps(value, JSON_ENCODE_ANY);
+    char *text = g_strdup(raw != NULL ? raw : "");
+    free(raw);
+    return text;
 }
 
 static bool

@@ -1,6 +1,7 @@
 /* The registry: things and the certificates attached to them. */
 #include "server/iot/call.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define NAME_MAX_CHARS 128
