@@ -1,0 +1,169 @@
+/* Streams in state.db, and the expiry of their fragments. A deleted stream leaves its ARN behind
+ * until the store has no more of it, so a crash between the two loses no disk space. */
+#include "server/control/streams.h"
+
+#include "base/clock.h"
+#include <kvg/error.h>
+#include <string.h>
+
+#define HOUR_MS (INT64_C(3600) * 1000)
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS stream (name TEXT PRIMARY KEY, arn TEXT NOT NULL UNIQUE,"
+    " version TEXT NOT NULL, media_type TEXT, device_name TEXT, kms_key_id TEXT,"
+    " created_ms INTEGER NOT NULL, retention_hours INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS stream_tag (arn TEXT NOT NULL, key TEXT NOT NULL,"
+    " value TEXT NOT NULL, PRIMARY KEY (arn, key)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS deleted_stream (arn TEXT PRIMARY KEY) WITHOUT ROWID;";
+
+bool
+kvg_control_open(KvgServer *server, GError **error)
+{
+    sqlite3 *db = kvg_state_lock(server->state);
+    const bool is_done = sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
+    if (!is_done)
+        g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "state.db: %s", sqlite3_errmsg(db));
+    kvg_state_unlock(server->state);
+    return is_done;
+}
+
+void
+kvg_stream_info_clear(KvgStreamInfo *info)
+{
+    g_free(info->name);
+    g_free(info->arn);
+    g_free(info->version);
+    g_free(info->media_type);
+    g_free(info->device_name);
+    g_free(info->kms_key_id);
+    g_free(info->status);
+    memset(info, 0, sizeof *info);
+}
+
+char *
+kvg_stream_new_version(void)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    char *version = g_malloc0(21);
+    for (size_t i = 0; i < 20; i++)
+        version[i] = letters[g_random_int_range(0, (gint32)sizeof letters - 1)];
+    return version;
+}
+
+static char *
+optional_text(KvgStatement row, int column)
+{
+    return sqlite3_column_type(row, column) == SQLITE_NULL ? NULL
+                                                           : g_strdup(kvg_sql_column(row, column));
+}
+
+void
+kvg_stream_from_row(KvgStatement row, KvgStreamInfo *info)
+{
+    *info = (KvgStreamInfo){
+        .name = g_strdup(kvg_sql_column(row, 0)),
+        .arn = g_strdup(kvg_sql_column(row, 1)),
+        .version = g_strdup(kvg_sql_column(row, 2)),
+        .media_type = optional_text(row, 3),
+        .device_name = optional_text(row, 4),
+        .kms_key_id = optional_text(row, 5),
+        .status = g_strdup("ACTIVE"),
+        .created_ms = sqlite3_column_int64(row, 6),
+        .retention_hours = sqlite3_column_int64(row, 7),
+    };
+}
+
+bool
+kvg_stream_find(sqlite3 *db, const char *name, const char *arn, KvgStreamInfo *info)
+{
+    memset(info, 0, sizeof *info);
+    if (!name && !arn)
+        return false;
+    g_auto(KvgStatement) row =
+        kvg_sql_query(db,
+                      "SELECT " KVG_STREAM_COLUMNS " FROM stream"
+                      " WHERE (?1 IS NULL OR name = ?1) AND (?2 IS NULL OR arn = ?2)",
+                      "tt", name, arn);
+    if (!kvg_sql_step(row))
+        return false;
+    kvg_stream_from_row(row, info);
+    return true;
+}
+
+bool
+kvg_stream_delete(sqlite3 *db, const char *arn)
+{
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return false;
+    const bool is_done =
+        kvg_sql_run(db, "INSERT OR IGNORE INTO deleted_stream (arn) VALUES (?1)", "t", arn) >= 0 &&
+        kvg_sql_run(db, "DELETE FROM stream_tag WHERE arn = ?1", "t", arn) >= 0 &&
+        kvg_sql_run(db, "DELETE FROM stream WHERE arn = ?1", "t", arn) >= 0 &&
+        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+    if (!is_done)
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return is_done;
+}
+
+bool
+kvg_control_find_stream(KvgServer *server, const char *name, const char *arn, KvgStreamInfo *info)
+{
+    const bool is_found = kvg_stream_find(kvg_state_lock(server->state), name, arn, info);
+    kvg_state_unlock(server->state);
+    return is_found;
+}
+
+typedef struct {
+    char *arn;
+    int64_t before_ms;
+    bool is_deleted;
+} Expiry;
+
+static void
+expiry_clear(void *data)
+{
+    g_free(((Expiry *)data)->arn);
+}
+
+static GArray *
+collect_expiries(KvgServer *server, int64_t now_ms)
+{
+    GArray *all = g_array_new(FALSE, FALSE, sizeof(Expiry));
+    g_array_set_clear_func(all, expiry_clear);
+    sqlite3 *db = kvg_state_lock(server->state);
+    g_auto(KvgStatement) live = kvg_sql_query(db, "SELECT arn, retention_hours FROM stream", "");
+    while (kvg_sql_step(live)) {
+        const Expiry one = {.arn = g_strdup(kvg_sql_column(live, 0)),
+                            .before_ms = now_ms - sqlite3_column_int64(live, 1) * HOUR_MS};
+        g_array_append_val(all, one);
+    }
+    g_auto(KvgStatement) dead = kvg_sql_query(db, "SELECT arn FROM deleted_stream", "");
+    while (kvg_sql_step(dead)) {
+        const Expiry one = {
+            .arn = g_strdup(kvg_sql_column(dead, 0)), .before_ms = INT64_MAX, .is_deleted = true};
+        g_array_append_val(all, one);
+    }
+    kvg_state_unlock(server->state);
+    return all;
+}
+
+void
+kvg_control_expire(KvgServer *server)
+{
+    if (!server->store)
+        return;
+    g_autoptr(GArray) all = collect_expiries(server, kvg_clock_wall_ms());
+    for (guint i = 0; i < all->len; i++) {
+        const Expiry *one = &g_array_index(all, Expiry, i);
+        g_autoptr(GError) error = NULL;
+        if (!kvg_store_expire(server->store, one->arn, one->before_ms, &error)) {
+            g_warning("expire fragments of %s: %s", one->arn, error->message);
+            continue;
+        }
+        if (!one->is_deleted)
+            continue;
+        kvg_sql_run(kvg_state_lock(server->state), "DELETE FROM deleted_stream WHERE arn = ?1", "t",
+                    one->arn);
+        kvg_state_unlock(server->state);
+    }
+}
