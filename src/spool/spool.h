@@ -1,8 +1,8 @@
 /* The spool of one stream: every frame goes through it, outage or not. A folder of append-only
  * segment files of checksummed records, and a cursor file with what is PERSISTED. One writer thread
- * (the camera's) and one reader thread (the uploader's) may use a spool at the same time; the reader
- * may follow the open fragment. Hides: file format, recovery of torn tails, quota.
- * Format: docs/internals/spool.md. */
+ * (the camera's) and one reader thread (the uploader's) may use a spool at the same time; the
+ * reader may follow the open fragment. Hides: file format, recovery of torn tails, quota. Format:
+ * docs/internals/spool.md. */
 #pragma once
 
 #include <glib.h>
@@ -13,10 +13,11 @@
 typedef struct _KvgSpool KvgSpool;
 
 typedef struct {
-    const char *path;      /* required: folder of this stream; made if absent, mode 0700 */
-    uint64_t limit_bytes;  /* 0: 1 GiB */
+    const char *path;       /* required: folder of this stream; made if absent, mode 0700 */
+    uint64_t limit_bytes;   /* 0: 1 GiB */
     uint32_t segment_bytes; /* 0: 16 MiB */
-    /* Called with no lock held, on the writer's thread, after each record that a reader may want. */
+    /* Called with no lock held, on the writer's thread, after each record that a reader may want.
+     */
     void (*on_data)(void *user_data);
     void *user_data;
 } KvgSpoolOptions;
@@ -36,22 +37,24 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgSpool, kvg_spool_close)
 bool kvg_spool_put_tracks(KvgSpool *spool, const KvgTrack *tracks, size_t n, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
 /* Begins a fragment whose first frame is at @timecode_ms (the cluster timecode, wall clock). */
-bool kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-bool kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_spool_begin_fragment(KvgSpool *spool,
+                              int64_t timecode_ms,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_spool_put_frame(KvgSpool *spool,
+                         const KvgFrame *frame,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Ends the open fragment, if any; fsyncs it. */
 bool kvg_spool_end_fragment(KvgSpool *spool, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* ---- reader ---- */
 
 typedef enum {
-    KVG_SPOOL_NONE,     /* nothing new yet */
-    KVG_SPOOL_TRACKS,   /* the tracks of the fragments that follow changed (or: first event) */
-    KVG_SPOOL_BEGIN,    /* fragment, timecode_ms */
-    KVG_SPOOL_FRAME,    /* fragment, frame */
-    KVG_SPOOL_END,      /* fragment complete */
-    KVG_SPOOL_GAP,      /* fragments [fragment, gap_end] were evicted or damaged before being read */
+    KVG_SPOOL_NONE,   /* nothing new yet */
+    KVG_SPOOL_TRACKS, /* the tracks of the fragments that follow changed (or: first event) */
+    KVG_SPOOL_BEGIN,  /* fragment, timecode_ms */
+    KVG_SPOOL_FRAME,  /* fragment, frame */
+    KVG_SPOOL_END,    /* fragment complete */
+    KVG_SPOOL_GAP,    /* fragments [fragment, gap_end] were evicted or damaged before being read */
 } KvgSpoolEventKind;
 
 /* Owned by the caller; clear after use. Pointers in `tracks` are owned by the event. */
@@ -68,19 +71,19 @@ void kvg_spool_event_clear(KvgSpoolEvent *event);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgSpoolEvent, kvg_spool_event_clear)
 
 /* The next event after the reader's position. False only for I/O errors. */
-bool kvg_spool_read(KvgSpool *spool, KvgSpoolEvent *event, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool
+kvg_spool_read(KvgSpool *spool, KvgSpoolEvent *event, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Puts the reader at the beginning of @fragment (or the oldest one still here, if that is newer);
  * the next events are TRACKS, BEGIN. 0: after the last persisted fragment. */
 void kvg_spool_seek(KvgSpool *spool, uint64_t fragment);
 /* Everything up to and including @fragment is PERSISTED: cursor written, space freed. */
-bool kvg_spool_persisted(KvgSpool *spool, uint64_t fragment, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool
+kvg_spool_persisted(KvgSpool *spool, uint64_t fragment, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 typedef struct {
-    uint64_t bytes;            /* on disk, not yet persisted */
-    uint64_t oldest_fragment;  /* first not persisted; 0: none */
-    uint64_t newest_fragment;  /* newest begun; 0: none */
+    uint64_t bytes;           /* on disk, not yet persisted */
+    uint64_t oldest_fragment; /* first not persisted; 0: none */
+    uint64_t newest_fragment; /* newest begun; 0: none */
     bool fragment_open;
     uint64_t evicted_fragments, evicted_frames, torn_records;
 } KvgSpoolStats;

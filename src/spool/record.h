@@ -1,0 +1,40 @@
+/* Records of the spool's segment files: a fixed head with its own checksum, then the payload. No
+ * I/O. Format: docs/internals/spool.md. */
+#pragma once
+
+#include <glib.h>
+#include <kvg/frame.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KVG_RECORD_HEAD_BYTES 56u
+#define KVG_RECORD_MAX_PAYLOAD (64u * 1024 * 1024)
+
+typedef enum {
+    KVG_RECORD_TRACKS = 1, /* of the fragments that follow */
+    KVG_RECORD_BEGIN = 2,  /* time: timecode in ms; a fragment ends where the next one begins */
+    KVG_RECORD_FRAME = 3,  /* time: pts, dts, duration in us */
+} KvgRecordKind;
+
+typedef struct {
+    KvgRecordKind kind;
+    uint8_t track;
+    bool key;
+    uint64_t fragment;
+    int64_t time[3];
+    uint32_t payload_len;
+    uint32_t payload_crc;
+} KvgRecord;
+
+void kvg_record_write_head(const KvgRecord *record, uint8_t head[KVG_RECORD_HEAD_BYTES]);
+/* False unless the head is whole: magic, checksum, known kind, sane length. */
+bool kvg_record_read_head(const uint8_t head[KVG_RECORD_HEAD_BYTES], KvgRecord *record);
+/* The first offset at or after @from in @data where a head may begin; @len if there is none. */
+size_t kvg_record_find_magic(const uint8_t *data, size_t len, size_t from);
+
+/* Tracks as the payload of a TRACKS record. */
+GBytes *kvg_record_pack_tracks(const KvgTrack *tracks, size_t n);
+/* NULL for a damaged payload. Free with kvg_record_free_tracks(). */
+KvgTrack *kvg_record_unpack_tracks(GBytes *payload, size_t *n);
+void kvg_record_free_tracks(KvgTrack *tracks, size_t n);
