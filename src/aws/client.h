@@ -18,24 +18,27 @@ typedef struct {
 void kvg_keys_clear(KvgKeys *keys);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgKeys, kvg_keys_clear)
 
-/* Copies the keys in force, if they are good for another 30 s. False: a refresh is due. Thread: any. */
+/* Copies the keys in force, if they are good for another 30 s. False: a refresh is due. Thread:
+ * any. */
 bool kvg_credentials_peek(KvgCredentials *credentials, KvgKeys *keys);
 /* Whether a refresh should begin now although the keys are still good (early, jittered). */
 bool kvg_credentials_wants_refresh(KvgCredentials *credentials);
 /* True when there is something to refresh (IoT); static and environment keys never change. */
 bool kvg_credentials_can_refresh(const KvgCredentials *credentials);
-/* An easy handle for the refresh request, body into @body; NULL and the reason (missing file...). */
+/* An easy handle for the refresh request, body into @body; NULL and the reason (missing file...).
+ */
 CURL *kvg_credentials_refresh_begin(KvgCredentials *credentials, GString *body, GError **error);
 /* Judges the finished transfer and stores the new keys. The error names the broken link
  * (certificate, thing, policy, alias, role, network). Keeps the old keys on failure. */
 bool kvg_credentials_refresh_end(
     KvgCredentials *credentials, CURL *easy, CURLcode result, const GString *body, GError **error);
 /* Peeks, refreshing first if necessary. Blocks. */
-bool kvg_credentials_get(KvgCredentials *credentials, KvgKeys *keys, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_credentials_get(KvgCredentials *credentials,
+                         KvgKeys *keys,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 typedef struct {
-    const char *service;      /* "kinesisvideo", "iot", "iam", "sts" */
+    const char *service; /* "kinesisvideo", "iot", "iam", "sts" */
     const char *region;
     const char *base_url;     /* "https://127.0.0.1:9443"; no trailing slash */
     const char *method;       /* "POST" */
@@ -43,18 +46,19 @@ typedef struct {
     const char *query;        /* encoded, without '?'; NULL */
     const char *content_type; /* NULL: "application/json" when there is a body */
     const char *body;         /* NULL: none */
-    const char *const *extra_headers; /* "x-amzn-principal: ..." NULL-terminated; NULL; signed too */
-    const char *ca_path;      /* NULL: system's store */
-    const char *user_agent;   /* NULL: "kvg/VERSION" */
+    const char *const
+        *extra_headers;     /* "x-amzn-principal: ..." NULL-terminated; NULL; signed too */
+    const char *ca_path;    /* NULL: system's store */
+    const char *user_agent; /* NULL: "kvg/VERSION" */
     unsigned connect_timeout_ms, total_timeout_ms; /* 0: 5000, 10000 */
 } KvgAwsRequest;
 
 typedef struct {
     long status;
     GString *body;
-    char *error_type; /* x-amzn-ErrorType up to ':', or XML <Code>; NULL on success */
-    char *error_text; /* the service's message; NULL */
-    char *request_id; /* x-amzn-RequestId; NULL */
+    char *error_type;     /* x-amzn-ErrorType up to ':', or XML <Code>; NULL on success */
+    char *error_text;     /* the service's message; NULL */
+    char *request_id;     /* x-amzn-RequestId; NULL */
     int64_t date_wall_ms; /* the Date header; 0 if absent */
 } KvgAwsReply;
 void kvg_aws_reply_clear(KvgAwsReply *reply);
@@ -70,8 +74,9 @@ void kvg_aws_transfer_free(KvgAwsTransfer *transfer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgAwsTransfer, kvg_aws_transfer_free)
 /* Judges a finished transfer: true for 2xx; else an error whose code says what to do and whose text
  * names service, operation, HTTP status, type, message and request id. */
-bool kvg_aws_transfer_end(KvgAwsTransfer *transfer, CURLcode result, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_aws_transfer_end(KvgAwsTransfer *transfer,
+                          CURLcode result,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The same, blocking. */
 bool kvg_aws_call(const KvgAwsRequest *request,
@@ -79,5 +84,6 @@ bool kvg_aws_call(const KvgAwsRequest *request,
                   KvgAwsReply *reply,
                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* "https://kinesisvideo.us-east-1.amazonaws.com" and so on; @override (config, environment) wins. */
+/* "https://kinesisvideo.us-east-1.amazonaws.com" and so on; @override (config, environment) wins.
+ */
 char *kvg_aws_base_url(const char *service, const char *region, const char *override);
