@@ -1,6 +1,7 @@
-/* What all sinks of a process share: one producer (one uploader thread) per service and spool folder,
- * and its open streams by name. A stream lives as long as somebody holds it, so a camera whose
- * pipeline is built anew goes on in the same stream. Hides: counting, who writes, last time put. */
+/* What all sinks of a process share: one producer (one uploader thread) per service and spool
+ * folder, and its open streams by name. A stream lives as long as somebody holds it, so a camera
+ * whose pipeline is built anew goes on in the same stream. Hides: counting, who writes, last time
+ * put. */
 #pragma once
 
 #include <glib-object.h>
@@ -15,8 +16,8 @@ KvgHubStream *kvg_hub_open_stream(const KvgProducerOptions *producer_options,
                                   const KvgStreamOptions *stream_options,
                                   GError **error);
 KvgHubStream *kvg_hub_stream_hold(KvgHubStream *stream);
-/* Gives the hold back; the last one closes the stream, waiting up to @timeout_ms for what is not yet
- * persisted, and the producer with its last stream. True if everything was persisted or others
+/* Gives the hold back; the last one closes the stream, waiting up to @timeout_ms for what is not
+ * yet persisted, and the producer with its last stream. True if everything was persisted or others
  * still hold the stream. NULL is fine. */
 bool kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error);
 
@@ -31,9 +32,11 @@ void kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats);
 /* ---- the writer's ---- */
 
 /* As kvg_stream_set_tracks(), but does nothing if @track is what was set last. */
-bool kvg_hub_stream_set_video(KvgHubStream *stream, const KvgTrack *track, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
-bool kvg_hub_stream_put(KvgHubStream *stream, const KvgFrame *frame, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_hub_stream_set_video(KvgHubStream *stream,
+                              const KvgTrack *track,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_hub_stream_put(KvgHubStream *stream,
+                        const KvgFrame *frame,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Decoding time of the last frame put, by any writer; INT64_MIN if none. */
 int64_t kvg_hub_stream_last_dts_us(const KvgHubStream *stream);

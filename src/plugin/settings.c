@@ -11,8 +11,16 @@
 /* storage-size was memory in the element this one replaces; on disk there is room for an outage. */
 #define MIN_SPOOL_BYTES (1024u * 1024 * 1024)
 
-typedef enum { TYPE_STRING, TYPE_SECRET, TYPE_BOOL, TYPE_UINT, TYPE_UINT64, TYPE_BOXED, TYPE_ENUM,
-               TYPE_STATS } PropType;
+typedef enum {
+    TYPE_STRING,
+    TYPE_SECRET,
+    TYPE_BOOL,
+    TYPE_UINT,
+    TYPE_UINT64,
+    TYPE_BOXED,
+    TYPE_ENUM,
+    TYPE_STATS
+} PropType;
 
 typedef struct {
     const char *name;
@@ -32,13 +40,14 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
     [KVG_SINK_STREAM_NAME] = {"stream-name", TYPE_STRING, "DEFAULT_STREAM", 0,
                               "Name of the Kinesis video stream that the pictures go to", NULL},
     [KVG_SINK_AWS_REGION] = {"aws-region", TYPE_STRING, "us-west-2", 0,
-                             "AWS region of the stream; the variable AWS_DEFAULT_REGION wins", NULL},
+                             "AWS region of the stream; the variable AWS_DEFAULT_REGION wins",
+                             NULL},
     [KVG_SINK_ACCESS_KEY] = {"access-key", TYPE_STRING, UNSET_ACCESS_KEY, 0,
                              "AWS access key id; if not set, the usual AWS variables and files",
                              NULL},
-    [KVG_SINK_SECRET_KEY] = {"secret-key", TYPE_SECRET, UNSET_SECRET_KEY, 0,
-                             "AWS secret access key that belongs to access-key; cannot be read back",
-                             NULL},
+    [KVG_SINK_SECRET_KEY] =
+        {"secret-key", TYPE_SECRET, UNSET_SECRET_KEY, 0,
+         "AWS secret access key that belongs to access-key; cannot be read back", NULL},
     [KVG_SINK_SESSION_TOKEN] = {"session-token", TYPE_SECRET, UNSET_SESSION_TOKEN, 0,
                                 "Session token of temporary keys; cannot be read back", NULL},
     [KVG_SINK_CREDENTIAL_PATH] =
@@ -67,11 +76,11 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
                                "Megabytes kept while the service cannot be reached; at least 1024 "
                                "are allowed, use spool-limit for less",
                                NULL},
-    [KVG_SINK_STOP_STREAM_TIMEOUT] =
-        {"stop-stream-timeout", TYPE_UINT, NULL, 120,
-         "Most seconds to wait at the end for the last acknowledgement, never more than 10: what is "
-         "missing then stays in the spool",
-         NULL},
+    [KVG_SINK_STOP_STREAM_TIMEOUT] = {"stop-stream-timeout", TYPE_UINT, NULL, 120,
+                                      "Most seconds to wait at the end for the last "
+                                      "acknowledgement, never more than 10: what is "
+                                      "missing then stays in the spool",
+                                      NULL},
     [KVG_SINK_CONNECTION_TIMEOUT] = {"connection-timeout", TYPE_UINT, NULL, 5,
                                      "Seconds to wait for a connection to the credentials endpoint",
                                      NULL},
@@ -150,10 +159,11 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
                              "Folder of what is not yet persisted; by default kvg/spool in the "
                              "user's state folder (XDG_STATE_HOME)",
                              NULL},
-    [KVG_SINK_SPOOL_LIMIT] = {"spool-limit", TYPE_UINT64, NULL, 0,
-                              "Most bytes of this stream in the spool, oldest fragments go first; 0: "
-                              "from storage-size",
-                              NULL},
+    [KVG_SINK_SPOOL_LIMIT] =
+        {"spool-limit", TYPE_UINT64, NULL, 0,
+         "Most bytes of this stream in the spool, oldest fragments go first; 0: "
+         "from storage-size",
+         NULL},
     [KVG_SINK_STATS] = {"stats", TYPE_STATS, NULL, 0,
                         "Counters and state of the stream as a structure", NULL},
 };
@@ -334,8 +344,8 @@ iot_credentials(const KvgSinkSettings *settings, const GstStructure *iot, GError
     const KvgIotIdentity identity = {
         .endpoint = gst_structure_get_string(iot, "endpoint"),
         .role_alias = gst_structure_get_string(iot, "role-aliases"),
-        .thing_name = thing != NULL ? thing
-                                    : kvg_sink_settings_string(settings, KVG_SINK_STREAM_NAME),
+        .thing_name =
+            thing != NULL ? thing : kvg_sink_settings_string(settings, KVG_SINK_STREAM_NAME),
         .certificate_path = gst_structure_get_string(iot, "cert-path"),
         .key_path = gst_structure_get_string(iot, "key-path"),
         .ca_path = non_empty(gst_structure_get_string(iot, "ca-path")),

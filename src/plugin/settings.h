@@ -83,7 +83,8 @@ typedef struct {
 void kvg_sink_plan_clear(KvgSinkPlan *plan);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgSinkPlan, kvg_sink_plan_clear)
 
-/* KVG_ERROR_INVALID or KVG_ERROR_AUTH: the sentence names the property or variable to correct. Reads
- * the environment and credential files, no network. */
-bool kvg_sink_settings_plan(const KvgSinkSettings *settings, KvgSinkPlan *plan, GError **error)
-    G_GNUC_WARN_UNUSED_RESULT;
+/* KVG_ERROR_INVALID or KVG_ERROR_AUTH: the sentence names the property or variable to correct.
+ * Reads the environment and credential files, no network. */
+bool kvg_sink_settings_plan(const KvgSinkSettings *settings,
+                            KvgSinkPlan *plan,
+                            GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -48,7 +48,8 @@ static bool
 is_out_of_place(const KvgTimeline *timeline, const KvgTimelineInput *input, int64_t wall_us)
 {
     const int64_t tolerance_us = is_usable(input->dts_us) ? 0 : MAX_REORDER_US;
-    if (timeline->last_dts_us != KVG_TIMELINE_NONE && wall_us < timeline->last_dts_us - tolerance_us)
+    if (timeline->last_dts_us != KVG_TIMELINE_NONE &&
+        wall_us < timeline->last_dts_us - tolerance_us)
         return true;
     if (!input->live)
         return false;

@@ -1,5 +1,6 @@
-/* From a pipeline's running time to the wall clock of a frame, repaired where a source jumps: decoding
- * times never go backwards, and a live source stays near the clock. No I/O; the clock is a parameter. */
+/* From a pipeline's running time to the wall clock of a frame, repaired where a source jumps:
+ * decoding times never go backwards, and a live source stays near the clock. No I/O; the clock is a
+ * parameter. */
 #pragma once
 
 #include <stdbool.h>
