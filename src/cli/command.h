@@ -3,7 +3,7 @@
 
 typedef struct {
     const char *name;
-    const char *summary; /* one line for `kvg help` */
+    const char *summary;               /* one line for `kvg help` */
     int (*run)(int argc, char **argv); /* argv[0] is the command; returns 0, 1 failure, 2 usage */
 } KvgCommand;
 

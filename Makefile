@@ -1,0 +1,28 @@
+# A thin front for people; meson does the work.
+BUILD = build
+
+.PHONY: all demo test install clean
+
+all: setup
+	ninja -C $(BUILD)
+
+# Packages that are missing, then the build folder.
+setup:
+	@scripts/bootstrap
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+.PHONY: setup
+
+# Cameras streaming and playing in a browser. ARGS="--camera gate=rtsp://10.0.0.11/stream1"
+demo: setup
+	@ninja -C $(BUILD) --quiet kvg kvg-server kvg-testcam
+	@$(BUILD)/kvg demo $(ARGS)
+
+test:
+	@scripts/bootstrap --test
+	@scripts/test
+
+install: all
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf build build-*
