@@ -1,7 +1,7 @@
 /* Durable store of fragments: one shared append-only segment log for all streams, one writer thread
  * with group commit (a batch is written, one fdatasync, then the callbacks run), and an index in
- * SQLite that is rebuilt from the log's tail after a crash. What was called back as stored is readable,
- * byte for byte, after any crash. Format: docs/internals/store.md. */
+ * SQLite that is rebuilt from the log's tail after a crash. What was called back as stored is
+ * readable, byte for byte, after any crash. Format: docs/internals/store.md. */
 #pragma once
 
 #include <glib.h>
@@ -11,9 +11,9 @@
 typedef struct _KvgStore KvgStore;
 
 typedef struct {
-    const char *path;        /* required: folder; made if absent, 0700 */
-    uint64_t segment_bytes;  /* 0: 256 MiB */
-    uint64_t reserve_bytes;  /* 0: 256 MiB: refuse new fragments when the disk has less free */
+    const char *path;       /* required: folder; made if absent, 0700 */
+    uint64_t segment_bytes; /* 0: 256 MiB */
+    uint64_t reserve_bytes; /* 0: 256 MiB: refuse new fragments when the disk has less free */
 } KvgStoreOptions;
 
 KvgStore *kvg_store_open(const KvgStoreOptions *options, GError **error);
@@ -25,11 +25,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgStore, kvg_store_close)
 
 /* What is known of a fragment without reading its bytes. */
 typedef struct {
-    char number[64];        /* decimal fragment number, 47 digits */
-    int64_t server_ms;      /* server timestamp */
-    int64_t producer_ms;    /* producer timestamp (start) */
-    int64_t length_ms;      /* span of the frames, last frame's duration included */
-    uint64_t size_bytes;    /* header + media */
+    char number[64];     /* decimal fragment number, 47 digits */
+    int64_t server_ms;   /* server timestamp */
+    int64_t producer_ms; /* producer timestamp (start) */
+    int64_t length_ms;   /* span of the frames, last frame's duration included */
+    uint64_t size_bytes; /* header + media */
 } KvgFragmentInfo;
 
 typedef struct {
@@ -42,7 +42,8 @@ typedef struct {
 /* Called once on the writer thread: @error NULL: durable. Must not block. */
 typedef void (*KvgStoreDone)(const GError *error, void *user_data);
 /* Queues; references header and media. Blocks while more than 256 MiB are queued. Thread: any. */
-void kvg_store_append(KvgStore *store, const KvgFragment *fragment, KvgStoreDone done, void *user_data);
+void
+kvg_store_append(KvgStore *store, const KvgFragment *fragment, KvgStoreDone done, void *user_data);
 
 typedef enum { KVG_STORE_BY_SERVER_TIME, KVG_STORE_BY_PRODUCER_TIME } KvgStoreOrder;
 /* Fragments whose start lies in [from_ms, to_ms], oldest first by fragment number, at most @max;
