@@ -1,0 +1,175 @@
+#include "agent/api.h"
+#include <gio/gio.h>
+#include <string.h>
+
+#define GRACE_MS 2000
+#define CONSOLE "/kvg/console"
+
+struct _KvgApi {
+    KvgHttpServer *server;
+    KvgBoard *board;
+    KvgProxy *proxy;
+    bool is_loopback;
+};
+
+static const char POLICY[] = "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
+                             "frame-ancestors 'none'; base-uri 'none'";
+
+bool
+kvg_api_is_local_host(const char *host)
+{
+    static const char *const names[] = {"127.0.0.1", "localhost", "[::1]"};
+    for (size_t i = 0; host != NULL && i < G_N_ELEMENTS(names); i++) {
+        const size_t len = strlen(names[i]);
+        if (g_ascii_strncasecmp(host, names[i], len) == 0 &&
+            (host[len] == '\0' ||
+             (host[len] == ':' && strspn(host + len + 1, "0123456789") == strlen(host + len + 1))))
+            return true;
+    }
+    return false;
+}
+
+static void
+respond(KvgHttpExchange *x, int status, const json_t *body)
+{
+    g_autofree char *text = kvg_json_to_text(body);
+    const KvgHeader headers[] = {{"Content-Type", "application/json"},
+                                 {"Cache-Control", "no-store"}};
+    kvg_http_respond(x, status, headers, G_N_ELEMENTS(headers), text, strlen(text));
+}
+
+static void
+respond_message(KvgHttpExchange *x, int status, const char *message)
+{
+    g_autoptr(json_t) body = json_pack("{s:s}", "message", message);
+    respond(x, status, body);
+}
+
+static void
+respond_ready(KvgApi *api, KvgHttpExchange *x)
+{
+    g_autofree char *missing = kvg_board_not_ready(api->board);
+    g_autofree char *text =
+        missing != NULL ? g_strdup_printf("not live: %s", missing) : g_strdup("all cameras live");
+    respond_message(x, missing != NULL ? 503 : 200, text);
+}
+
+static void
+respond_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
+{
+    g_autoptr(json_t) camera = kvg_board_get(api->board, name);
+    if (camera != NULL)
+        respond(x, 200, camera);
+    else
+        respond_message(x, 404, "there is no such camera");
+}
+
+/* ---- console ---- */
+
+static const char *
+content_type(const char *path)
+{
+    static const struct {
+        const char *suffix, *type;
+    } types[] = {{".html", "text/html; charset=utf-8"},
+                 {".js", "text/javascript; charset=utf-8"},
+                 {".css", "text/css; charset=utf-8"},
+                 {".svg", "image/svg+xml"}};
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (g_str_has_suffix(path, types[i].suffix))
+            return types[i].type;
+    }
+    return "application/octet-stream";
+}
+
+static void
+respond_page(KvgHttpExchange *x, const char *path)
+{
+    if (strcmp(path, "/") == 0)
+        path = "/index.html";
+    g_autofree char *resource = g_strconcat(CONSOLE, path, NULL);
+    g_autoptr(GBytes) page =
+        strstr(path, "..") == NULL
+            ? g_resources_lookup_data(resource, G_RESOURCE_LOOKUP_FLAGS_NONE, NULL)
+            : NULL;
+    if (page == NULL) {
+        respond_message(x, 404, "there is nothing here; the API is at /api/cameras");
+        return;
+    }
+    const KvgHeader headers[] = {{"Content-Type", content_type(path)},
+                                 {"Cache-Control", "no-cache"},
+                                 {"Content-Security-Policy", POLICY},
+                                 {"X-Content-Type-Options", "nosniff"},
+                                 {"Referrer-Policy", "no-referrer"}};
+    size_t len;
+    const void *data = g_bytes_get_data(page, &len);
+    kvg_http_respond(x, 200, headers, G_N_ELEMENTS(headers), data, len);
+}
+
+/* ---- routes ---- */
+
+static void
+handle(KvgHttpExchange *x, void *user_data)
+{
+    KvgApi *api = user_data;
+    const char *path = kvg_http_path(x);
+    if (api->is_loopback && !kvg_api_is_local_host(kvg_http_header(x, "Host"))) {
+        respond_message(x, 403, "ask for this machine by 127.0.0.1 or localhost");
+        return;
+    }
+    if (strcmp(kvg_http_method(x), "GET") != 0 && strcmp(kvg_http_method(x), "HEAD") != 0) {
+        respond_message(x, 405, "only GET is answered here");
+        return;
+    }
+    if (strcmp(path, "/healthz") == 0) {
+        g_autoptr(json_t) body = json_pack("{s:s}", "status", "ok");
+        respond(x, 200, body);
+    } else if (strcmp(path, "/readyz") == 0) {
+        respond_ready(api, x);
+    } else if (strcmp(path, "/api/cameras") == 0) {
+        g_autoptr(json_t) body = kvg_board_all(api->board);
+        respond(x, 200, body);
+    } else if (g_str_has_prefix(path, "/api/cameras/")) {
+        respond_camera(api, x, path + strlen("/api/cameras/"));
+    } else if (g_str_has_prefix(path, "/play/")) {
+        kvg_proxy_handle(api->proxy, x, path + strlen("/play/"));
+    } else {
+        respond_page(x, path);
+    }
+}
+
+KvgApi *
+kvg_api_start(const KvgConfig *config, KvgBoard *board, KvgProxy *proxy, GError **error)
+{
+    KvgApi *api = g_new0(KvgApi, 1);
+    api->board = board;
+    api->proxy = proxy;
+    api->is_loopback =
+        g_str_has_prefix(config->api_address, "127.") || strcmp(config->api_address, "::1") == 0;
+    const KvgHttpServerOptions options = {.address = config->api_address,
+                                          .port = config->api_port,
+                                          .handler = handle,
+                                          .user_data = api,
+                                          .max_connections = 256};
+    api->server = kvg_http_server_start(&options, error);
+    if (api->server == NULL) {
+        g_prefix_error(error, "api %s:%u: ", config->api_address, config->api_port);
+        g_clear_pointer(&api, g_free);
+    }
+    return api;
+}
+
+uint16_t
+kvg_api_port(const KvgApi *api)
+{
+    return kvg_http_server_port(api->server);
+}
+
+void
+kvg_api_stop(KvgApi *api)
+{
+    if (api == NULL)
+        return;
+    kvg_http_server_stop(api->server, GRACE_MS);
+    g_free(api);
+}

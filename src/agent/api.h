@@ -1,0 +1,16 @@
+/* The agent's local HTTP API and the console. */
+#pragma once
+
+#include "agent/board.h"
+#include "agent/proxy.h"
+
+typedef struct _KvgApi KvgApi;
+
+/* All three must outlive it. */
+KvgApi *kvg_api_start(const KvgConfig *config, KvgBoard *board, KvgProxy *proxy, GError **error);
+uint16_t kvg_api_port(const KvgApi *api);
+void kvg_api_stop(KvgApi *api);
+
+/* Whether a request with this Host header may be answered by a server on loopback: a page of
+ * another site whose name was pointed at this machine must not read the cameras. */
+bool kvg_api_is_local_host(const char *host);

@@ -1,0 +1,108 @@
+#include "agent/board.h"
+#include "base/text.h"
+#include <pthread.h>
+#include <string.h>
+
+struct _KvgBoard {
+    pthread_mutex_t lock;
+    GPtrArray *cameras; /* json_t, in the file's order; under lock */
+};
+
+static void
+unref_json(void *data)
+{
+    json_decref(data);
+}
+
+KvgBoard *
+kvg_board_new(const KvgConfig *config)
+{
+    KvgBoard *board = g_new0(KvgBoard, 1);
+    pthread_mutex_init(&board->lock, NULL);
+    board->cameras = g_ptr_array_new_with_free_func(unref_json);
+    for (guint i = 0; i < config->cameras->len; i++) {
+        const KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
+        g_autofree char *source = kvg_uri_redact(camera->source);
+        g_ptr_array_add(board->cameras,
+                        json_pack("{s:s, s:s, s:s, s:b, s:s}", "name", camera->name, "state",
+                                  camera->streaming ? "connecting" : "off", "reason", "starting",
+                                  "streaming", camera->streaming, "source", source));
+    }
+    return board;
+}
+
+void
+kvg_board_free(KvgBoard *board)
+{
+    if (board == NULL)
+        return;
+    g_ptr_array_unref(board->cameras);
+    pthread_mutex_destroy(&board->lock);
+    g_free(board);
+}
+
+static json_t *
+find(const KvgBoard *board, const char *name)
+{
+    for (guint i = 0; i < board->cameras->len; i++) {
+        json_t *camera = g_ptr_array_index(board->cameras, i);
+        if (g_strcmp0(kvg_json_get_string(camera, "name"), name) == 0)
+            return camera;
+    }
+    return NULL;
+}
+
+void
+kvg_board_update(KvgBoard *board, const json_t *report)
+{
+    pthread_mutex_lock(&board->lock);
+    json_t *camera = find(board, kvg_json_get_string(report, "name"));
+    if (camera != NULL)
+        json_object_update(camera, (json_t *)(uintptr_t)report);
+    pthread_mutex_unlock(&board->lock);
+}
+
+void
+kvg_board_set_state(KvgBoard *board, const char *name, const char *state, const char *reason)
+{
+    g_autoptr(json_t) report =
+        json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "name", name, "state", state, "reason", reason,
+                  "since_ms", 0, "fps", 0, "bitrate_bps", 0);
+    kvg_board_update(board, report);
+}
+
+json_t *
+kvg_board_all(KvgBoard *board)
+{
+    json_t *cameras = json_array();
+    pthread_mutex_lock(&board->lock);
+    for (guint i = 0; i < board->cameras->len; i++)
+        json_array_append_new(cameras, json_copy(g_ptr_array_index(board->cameras, i)));
+    pthread_mutex_unlock(&board->lock);
+    return json_pack("{s:o}", "cameras", cameras);
+}
+
+json_t *
+kvg_board_get(KvgBoard *board, const char *name)
+{
+    pthread_mutex_lock(&board->lock);
+    json_t *camera = json_copy(find(board, name));
+    pthread_mutex_unlock(&board->lock);
+    return camera;
+}
+
+char *
+kvg_board_not_ready(KvgBoard *board)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+    pthread_mutex_lock(&board->lock);
+    for (guint i = 0; i < board->cameras->len; i++) {
+        const json_t *camera = g_ptr_array_index(board->cameras, i);
+        if (kvg_json_get_bool(camera, "streaming", true) &&
+            g_strcmp0(kvg_json_get_string(camera, "state"), "live") != 0)
+            g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "",
+                                   kvg_json_get_string(camera, "name"));
+    }
+    pthread_mutex_unlock(&board->lock);
+    return names->len > 0 ? g_string_free(g_steal_pointer(&names), FALSE) : NULL;
+}

@@ -1,0 +1,40 @@
+/* One camera's life as a state machine, without GStreamer and without a clock of its own: events
+ * and the time in, the next thing to do out. */
+#pragma once
+
+#include "base/backoff.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    KVG_CAMERA_OFF,        /* switched off by the configuration */
+    KVG_CAMERA_CONNECTING, /* pipeline started, no frame yet */
+    KVG_CAMERA_LIVE,
+    KVG_CAMERA_STALLED, /* frames stopped coming; about to be restarted */
+    KVG_CAMERA_BACKOFF, /* waits for the next attempt */
+    KVG_CAMERA_FAILED,  /* something on this machine must be corrected first; looked at again later
+                         */
+} KvgCameraState;
+const char *kvg_camera_state_to_string(KvgCameraState state);
+
+typedef enum { KVG_CAMERA_DO_NOTHING, KVG_CAMERA_DO_START, KVG_CAMERA_DO_STOP } KvgCameraAction;
+
+typedef struct {
+    KvgCameraState state;
+    int64_t since_ms; /* of the state */
+    char *reason;     /* in words; NULL when there is nothing to say */
+    KvgBackoff backoff;
+    int64_t retry_at_ms;
+    int64_t last_frame_ms;
+    unsigned restarts; /* attempts after the first */
+} KvgCamera;
+
+void kvg_camera_init(KvgCamera *camera, bool streaming, int64_t now_ms);
+void kvg_camera_clear(KvgCamera *camera);
+/* A frame arrived. */
+void kvg_camera_on_frame(KvgCamera *camera, int64_t now_ms);
+/* The source failed; @permanent: nothing will change until somebody corrects something here. */
+void kvg_camera_on_failure(KvgCamera *camera, const char *reason, bool permanent, int64_t now_ms);
+/* Called often: what is due now. STOP comes with a change to BACKOFF. */
+KvgCameraAction kvg_camera_tick(KvgCamera *camera, int64_t now_ms);

@@ -1,0 +1,344 @@
+/* kvg agent --worker: runs some of the cameras and holds their streams. Told by the supervisor over
+ * descriptor 3 which ones; tells it each camera's status once a second. Ends when the supervisor
+ * does. */
+#include "agent/worker.h"
+#include "agent/camera.h"
+#include "agent/identity.h"
+#include "agent/packet.h"
+#include "agent/pipeline.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "os/log.h"
+#include "plugin/kvssink.h"
+#include <glib-unix.h>
+#include <gst/gst.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_DOMAIN "agent"
+#define SUPERVISOR_FD 3
+#define TICK_MS 250
+#define REPORT_TICKS 4
+#define CLOSE_TIMEOUT_MS 8000
+
+typedef struct {
+    struct Worker *worker;
+    const KvgConfigCamera *config;
+    KvgCamera machine;
+    KvgHubStream *stream; /* lives over restarts of the pipeline */
+    KvgPipeline *pipeline;
+    uint64_t frames_seen; /* of the pipeline in use */
+    int64_t started_mono_us;
+    /* rates, from one report to the next */
+    uint64_t last_frames, last_bytes;
+    int64_t last_mono_us;
+    double fps, bitrate_bps;
+    KvgPipelineInfo info; /* the last known, also while there is no pipeline */
+} Entry;
+
+typedef struct Worker {
+    GMainLoop *loop;
+    KvgConfig *config;
+    GPtrArray *cameras; /* Entry */
+    unsigned n_ticks;
+    guint timer;
+} Worker;
+
+static int64_t
+now_ms(void)
+{
+    return kvg_clock_mono_us() / 1000;
+}
+
+/* ---- one camera ---- */
+
+static void
+on_failed(const char *reason, void *user_data)
+{
+    Entry *entry = user_data;
+    kvg_camera_on_failure(&entry->machine, reason, false, now_ms());
+    kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
+    entry->frames_seen = 0;
+}
+
+static bool
+open_stream(Entry *entry, GError **error)
+{
+    if (entry->stream != NULL)
+        return true;
+    const KvgConfig *config = entry->worker->config;
+    KvgCredentials *credentials = kvg_agent_credentials(config, entry->config, error);
+    if (credentials == NULL)
+        return false;
+    const KvgProducerOptions producer = {.region = config->region,
+                                         .endpoint = config->endpoint,
+                                         .ca_path = config->ca_bundle,
+                                         .spool_path = config->spool_path};
+    const KvgStreamOptions stream = {.name = entry->config->name,
+                                     .credentials = credentials,
+                                     .create = true,
+                                     .retention_hours = (uint32_t)entry->config->retention_hours,
+                                     .spool_limit_bytes =
+                                         config->spool_limit_bytes / MAX(config->cameras->len, 1)};
+    entry->stream = kvg_hub_open_stream(&producer, &stream, error);
+    kvg_credentials_unref(credentials);
+    return entry->stream != NULL;
+}
+
+static void
+start_camera(Entry *entry)
+{
+    g_autoptr(GError) error = NULL;
+    if (open_stream(entry, &error))
+        entry->pipeline =
+            kvg_pipeline_start(entry->config, entry->stream, on_failed, entry, &error);
+    if (entry->pipeline == NULL)
+        kvg_camera_on_failure(&entry->machine, error->message, true, now_ms());
+}
+
+static void
+log_change(const Entry *entry, KvgCameraState before)
+{
+    if (entry->machine.state == before)
+        return;
+    const char *reason = entry->machine.reason;
+    KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s is %s%s%s",
+                    entry->config->name, kvg_camera_state_to_string(entry->machine.state),
+                    reason != NULL ? ": " : "", reason != NULL ? reason : "");
+}
+
+static void
+tick_camera(Entry *entry)
+{
+    const KvgCameraState before = entry->machine.state;
+    if (entry->pipeline != NULL) {
+        kvg_pipeline_get_info(entry->pipeline, &entry->info);
+        if (entry->info.frames != entry->frames_seen)
+            kvg_camera_on_frame(&entry->machine, now_ms());
+        entry->frames_seen = entry->info.frames;
+    }
+    switch (kvg_camera_tick(&entry->machine, now_ms())) {
+    case KVG_CAMERA_DO_NOTHING:
+        break;
+    case KVG_CAMERA_DO_START:
+        start_camera(entry);
+        break;
+    case KVG_CAMERA_DO_STOP:
+        kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
+        entry->frames_seen = 0;
+        break;
+    }
+    log_change(entry, before);
+}
+
+/* ---- reports ---- */
+
+static void
+measure_rates(Entry *entry, const KvgStreamStats *stats, int64_t now_us)
+{
+    const double seconds = (double)(now_us - entry->last_mono_us) / G_USEC_PER_SEC;
+    if (entry->last_mono_us != 0 && seconds > 0.1) {
+        const double fps = (double)(stats->frames_put - entry->last_frames) / seconds;
+        const double bps = (double)(stats->bytes_put - entry->last_bytes) * 8 / seconds;
+        /* Smoothed over a few seconds; a new camera shows its rate at once. */
+        const double keep = entry->fps == 0 ? 0 : 0.7;
+        entry->fps = entry->fps * keep + fps * (1 - keep);
+        entry->bitrate_bps = entry->bitrate_bps * keep + bps * (1 - keep);
+    }
+    entry->last_mono_us = now_us;
+    entry->last_frames = stats->frames_put;
+    entry->last_bytes = stats->bytes_put;
+}
+
+static void
+set_int(json_t *object, const char *key, int64_t value)
+{
+    json_object_set_new(object, key, json_integer(value));
+}
+
+static void
+set_text(json_t *object, const char *key, const char *value)
+{
+    g_autofree char *valid = value != NULL ? g_utf8_make_valid(value, -1) : NULL;
+    json_object_set_new(object, key, valid != NULL ? json_string(valid) : json_null());
+}
+
+static void
+add_stream_stats(json_t *out, const Entry *entry, const KvgStreamStats *stats, int64_t now_us)
+{
+    set_int(out, "frames", (int64_t)stats->frames_put);
+    set_int(out, "frames_dropped", (int64_t)stats->frames_dropped);
+    set_int(out, "frames_before_key", (int64_t)stats->frames_before_key);
+    set_int(out, "bytes", (int64_t)stats->bytes_put);
+    set_int(out, "fragments", (int64_t)stats->fragments_put);
+    set_int(out, "fragments_persisted", (int64_t)stats->fragments_persisted);
+    set_int(out, "fragments_dropped", (int64_t)stats->fragments_dropped);
+    set_int(out, "frames_persisted", (int64_t)stats->frames_persisted);
+    set_int(out, "media_ms_persisted", (int64_t)stats->media_ms_persisted);
+    set_int(out, "spool_bytes", (int64_t)stats->spool_bytes);
+    set_int(out, "first_persisted_ms",
+            stats->first_persisted_mono_us != 0
+                ? (stats->first_persisted_mono_us - entry->started_mono_us) / 1000
+                : -1);
+    set_int(out, "last_persisted_age_ms",
+            stats->last_persisted_mono_us != 0 ? (now_us - stats->last_persisted_mono_us) / 1000
+                                               : -1);
+    set_int(out, "ack_latency_ms", stats->last_ack_latency_ms);
+    set_int(out, "credentials_expire_ms", stats->credentials_expire_wall_ms);
+    set_text(out, "stream_state", kvg_stream_state_to_string(stats->state));
+    set_text(out, "stream_reason", stats->reason);
+}
+
+static void
+report(Entry *entry)
+{
+    const int64_t now_us = kvg_clock_mono_us();
+    const bool is_live = entry->machine.state == KVG_CAMERA_LIVE;
+    KvgStreamStats stats = {0};
+    g_autoptr(json_t) out = json_object();
+    set_text(out, "name", entry->config->name);
+    if (entry->stream != NULL) {
+        kvg_hub_stream_get_stats(entry->stream, &stats);
+        measure_rates(entry, &stats, now_us);
+        add_stream_stats(out, entry, &stats, now_us);
+    }
+    set_text(out, "state", kvg_camera_state_to_string(entry->machine.state));
+    set_text(out, "reason", entry->machine.reason);
+    set_int(out, "since_ms", now_us / 1000 - entry->machine.since_ms);
+    set_text(out, "codec", entry->info.codec);
+    set_text(out, "mode", entry->info.encoded ? "encoded" : "passthrough");
+    set_int(out, "width", entry->info.width);
+    set_int(out, "height", entry->info.height);
+    json_object_set_new(out, "fps", json_real(is_live ? (int)(entry->fps * 10 + 0.5) / 10.0 : 0));
+    set_int(out, "bitrate_bps", is_live ? (int64_t)entry->bitrate_bps : 0);
+    set_int(out, "restarts", entry->machine.restarts);
+    kvg_packet_write(SUPERVISOR_FD, out);
+}
+
+static gboolean
+on_tick(void *user_data)
+{
+    Worker *worker = user_data;
+    const bool reports = worker->n_ticks++ % REPORT_TICKS == 0;
+    for (guint i = 0; i < worker->cameras->len; i++) {
+        Entry *entry = g_ptr_array_index(worker->cameras, i);
+        const KvgCameraState before = entry->machine.state;
+        tick_camera(entry);
+        if (reports || entry->machine.state != before)
+            report(entry);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+/* ---- supervisor ---- */
+
+static void
+entry_free(void *data)
+{
+    Entry *entry = data;
+    kvg_camera_clear(&entry->machine);
+    g_free(entry);
+}
+
+static bool
+set_up(Worker *worker, const json_t *packet)
+{
+    g_autoptr(GError) error = NULL;
+    const char *path = kvg_json_get_string(packet, "config");
+    worker->config = path != NULL ? kvg_config_load(path, &error) : NULL;
+    if (worker->config == NULL) {
+        KVG_LOG_WARNING(LOG_DOMAIN, "PATH", path != NULL ? path : "", "%s",
+                        error != NULL ? error->message : "no configuration given");
+        return false;
+    }
+    size_t i;
+    json_t *name;
+    json_array_foreach(json_object_get(packet, "cameras"), i, name)
+    {
+        const KvgConfigCamera *camera =
+            kvg_config_find_camera(worker->config, json_string_value(name));
+        if (camera == NULL)
+            continue; /* the file has changed since */
+        Entry *entry = g_new0(Entry, 1);
+        entry->worker = worker;
+        entry->config = camera;
+        entry->started_mono_us = kvg_clock_mono_us();
+        kvg_camera_init(&entry->machine, camera->streaming, now_ms());
+        g_ptr_array_add(worker->cameras, entry);
+    }
+    worker->timer = g_timeout_add(TICK_MS, on_tick, worker);
+    return true;
+}
+
+static gboolean
+on_packet(int fd, GIOCondition condition, void *user_data)
+{
+    Worker *worker = user_data;
+    g_autoptr(json_t) packet = NULL;
+    const KvgPacketRead got = kvg_packet_read(fd, &packet);
+    const char *op = kvg_json_get_string(packet, "op");
+    if (got == KVG_PACKET_CLOSED || g_strcmp0(op, "stop") == 0)
+        g_main_loop_quit(worker->loop);
+    else if (g_strcmp0(op, "start") == 0 && worker->config == NULL && !set_up(worker, packet))
+        g_main_loop_quit(worker->loop);
+    return got == KVG_PACKET_CLOSED ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
+}
+
+static gboolean
+on_signal(void *user_data)
+{
+    g_main_loop_quit(user_data);
+    return G_SOURCE_CONTINUE;
+}
+
+static void *
+close_stream(void *data)
+{
+    Entry *entry = data;
+    g_autoptr(GError) error = NULL;
+    if (!kvg_hub_stream_release(g_steal_pointer(&entry->stream), CLOSE_TIMEOUT_MS, &error))
+        KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s: %s",
+                        entry->config->name, error->message);
+    return NULL;
+}
+
+/* Ends all cameras side by side: first the pipelines, then what is still to be acknowledged. */
+static void
+shut_down(Worker *worker)
+{
+    if (worker->timer != 0)
+        g_source_remove(worker->timer);
+    for (guint i = 0; i < worker->cameras->len; i++) {
+        Entry *entry = g_ptr_array_index(worker->cameras, i);
+        kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
+    }
+    kvg_pipeline_wait_all(CLOSE_TIMEOUT_MS);
+    g_autoptr(GPtrArray) threads = g_ptr_array_new();
+    for (guint i = 0; i < worker->cameras->len; i++) {
+        Entry *entry = g_ptr_array_index(worker->cameras, i);
+        g_ptr_array_add(threads, g_thread_new("kvg-close", close_stream, entry));
+    }
+    for (guint i = 0; i < threads->len; i++)
+        g_thread_join(g_ptr_array_index(threads, i));
+}
+
+int
+kvg_worker_run(void)
+{
+    gst_init(NULL, NULL);
+    if (!kvg_plugin_register_static()) {
+        fprintf(stderr, "kvg agent: the element kvssink cannot be registered\n");
+        return 1;
+    }
+    Worker worker = {.loop = g_main_loop_new(NULL, FALSE),
+                     .cameras = g_ptr_array_new_with_free_func(entry_free)};
+    g_unix_fd_add(SUPERVISOR_FD, G_IO_IN | G_IO_HUP, on_packet, &worker);
+    g_unix_signal_add(SIGTERM, on_signal, worker.loop);
+    g_unix_signal_add(SIGINT, on_signal, worker.loop);
+    g_main_loop_run(worker.loop);
+    shut_down(&worker);
+    g_ptr_array_unref(worker.cameras);
+    kvg_config_free(worker.config);
+    g_main_loop_unref(worker.loop);
+    return 0;
+}
