@@ -218,7 +218,8 @@ put_tkhd(GByteArray *out, const KvgTrack *track, const Description *description)
     const guint box = begin_full_box(out, "tkhd", 0, 3);
     put_zeros(out, 8);
     kvg_bytes_put_u32(out, track->number);
-    put_zeros(out, 16);
+    put_zeros(out, 16); /* reserved, duration, reserved */
+    put_zeros(out, 2);  /* layer */
     kvg_bytes_put_u16(out, description->codec == CODEC_AAC ? 1 : 0);
     kvg_bytes_put_u16(out, description->codec == CODEC_AAC ? 0x100 : 0);
     put_zeros(out, 2);
