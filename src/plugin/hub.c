@@ -192,7 +192,7 @@ kvg_hub_open_stream(const KvgProducerOptions *producer_options,
     g_return_val_if_fail(producer_options->spool_path != NULL, NULL);
     g_return_val_if_fail(stream_options->name != NULL, NULL);
 
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
     ensure_lists();
     return open_locked(producer_options, stream_options, error);
 }
@@ -200,7 +200,7 @@ kvg_hub_open_stream(const KvgProducerOptions *producer_options,
 KvgHubStream *
 kvg_hub_stream_hold(KvgHubStream *stream)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
     stream->holds++;
     return stream;
 }
@@ -236,7 +236,7 @@ kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error)
 bool
 kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
 
     g_autoptr(GObject) writer = g_weak_ref_get(&stream->attached.writer);
     if (writer != NULL)
@@ -250,7 +250,7 @@ kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify
 void
 kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
 
     if (stream->attached.writer_id != object)
         return;
