@@ -99,7 +99,7 @@ call(Provision *p, const Call *what, KvgAwsReply *reply, bool *accepted, GError 
 static json_t *
 call_json(Provision *p, Call what, json_t *body, bool *accepted, GError **error)
 {
-    g_autoptr(json_t) owned = body;
+    G_GNUC_UNUSED g_autoptr(json_t) owned = body;
     g_autofree char *text = body != NULL ? kvg_json_to_text(body) : NULL;
     g_auto(KvgAwsReply) reply = {0};
     bool ignored = false;

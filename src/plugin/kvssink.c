@@ -183,7 +183,7 @@ static GBytes *
 codec_data_of(const GstStructure *structure)
 {
     const GValue *value = gst_structure_get_value(structure, "codec_data");
-    if (value == NULL || !GST_VALUE_HOLDS_BUFFER(value))
+    if (value == NULL || !G_VALUE_HOLDS(value, GST_TYPE_BUFFER))
         return NULL;
 
     GstBuffer *buffer = gst_value_get_buffer(value);

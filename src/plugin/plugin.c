@@ -9,6 +9,8 @@ plugin_init(GstPlugin *plugin)
     return gst_element_register(plugin, "kvssink", GST_RANK_PRIMARY + 10, GST_TYPE_KVS_SINK);
 }
 
+/* The macro casts its literals. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
 GST_PLUGIN_DEFINE(GST_VERSION_MAJOR,
                   GST_VERSION_MINOR,
                   kvg,

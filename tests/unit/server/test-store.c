@@ -227,7 +227,7 @@ test_reopen(Fixture *f, const void *data)
 static void
 test_one_owner(Fixture *f, const void *data)
 {
-    g_autoptr(KvgStore) store = open_store(f, "a");
+    G_GNUC_UNUSED g_autoptr(KvgStore) store = open_store(f, "a");
     g_autofree char *path = g_build_filename(f->root, "a", NULL);
     const KvgStoreOptions options = {.path = path};
     g_autoptr(GError) error = NULL;
@@ -250,7 +250,6 @@ test_index_lost_stale_damaged(Fixture *f, const void *data)
 {
     f->segment_bytes = 2000;
     g_autofree char *index = g_build_filename(f->root, "a", "index.db", NULL);
-    g_autofree char *old = g_build_filename(f->root, "old.db", NULL);
     g_autofree char *saved = NULL;
     size_t len;
     {

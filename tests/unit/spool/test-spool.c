@@ -426,7 +426,7 @@ static void
 test_one_owner(Fixture *f, const void *data)
 {
     g_autofree char *path = folder(f, "a");
-    g_autoptr(KvgSpool) spool = open_spool(path, 0, 0);
+    G_GNUC_UNUSED g_autoptr(KvgSpool) spool = open_spool(path, 0, 0);
     g_autoptr(GError) error = NULL;
     const KvgSpoolOptions options = {.path = path};
     g_assert_null(kvg_spool_open(&options, &error));
