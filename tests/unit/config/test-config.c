@@ -1,0 +1,217 @@
+/* kvg.yaml: what is read, that every problem is told with its place, and that nothing crashes. */
+#include "config/config.h"
+#include "os/file.h"
+#include <glib/gstdio.h>
+#include <kvg/error.h>
+#include <string.h>
+
+static char *folder;
+
+static KvgConfig *
+load(const char *text, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, "kvg.yaml", NULL);
+    g_assert_true(g_file_set_contents(path, text, -1, NULL));
+    return kvg_config_load(path, error);
+}
+
+static const char whole[] =
+    "region: us-east-1\n"
+    "endpoint: https://127.0.0.1:9443\n"
+    "ca_bundle: ca.pem\n"
+    "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444' }\n"
+    "spool: { path: /var/spool/kvg, limit: 3GiB }\n"
+    "api: { address: 127.0.0.1, port: 0 }\n"
+    "defaults: { retention: 48h }\n"
+    "cameras:\n"
+    "  gate: { source: 'rtsp://10.0.0.11/s1', username: kvg, password_file: secret }\n"
+    "  dock: { source: 'rtsp://a%40b:c%3Ad@10.0.0.12/ch0', retention: 2h,\n"
+    "          video: { width: 640, height: 360, fps: 15, bitrate: 1500k } }\n"
+    "  lobby: { source: 'test:pattern=ball,fps=5', streaming: off }\n";
+
+static void
+test_whole(void)
+{
+    g_autofree char *secret = g_build_filename(folder, "secret", NULL);
+    g_autofree char *ca = g_build_filename(folder, "ca.pem", NULL);
+    g_autoptr(GError) error = NULL;
+    g_assert_true(kvg_file_replace(secret, "pa$s\nmore\n", 10, 0600, NULL));
+    g_assert_true(g_file_set_contents(ca, "x", -1, NULL));
+    g_autoptr(KvgConfig) config = load(whole, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(config->region, ==, "us-east-1");
+    g_assert_cmpstr(config->endpoint, ==, "https://127.0.0.1:9443");
+    g_assert_cmpstr(config->ca_bundle, ==, ca);
+    g_assert_true(g_str_has_prefix(config->identity_directory, folder));
+    g_assert_cmpstr(config->role_alias, ==, "Alias");
+    g_assert_cmpstr(config->credentials_endpoint, ==, "h:9444");
+    g_assert_cmpstr(config->spool_path, ==, "/var/spool/kvg");
+    g_assert_cmpuint(config->spool_limit_bytes, ==, 3ull << 30);
+    g_assert_cmpuint(config->cameras->len, ==, 3);
+    const KvgConfigCamera *gate = kvg_config_find_camera(config, "gate");
+    g_assert_cmpstr(gate->password, ==, "pa$s");
+    g_assert_true(gate->passthrough);
+    g_assert_true(gate->streaming);
+    g_assert_cmpint(gate->retention_hours, ==, 48);
+    g_assert_true(g_str_has_suffix(gate->key_path, "/ids/gate.private.key"));
+    const KvgConfigCamera *dock = kvg_config_find_camera(config, "dock");
+    g_assert_cmpstr(dock->source, ==, "rtsp://10.0.0.12/ch0");
+    g_assert_cmpstr(dock->username, ==, "a@b");
+    g_assert_cmpstr(dock->password, ==, "c:d");
+    g_assert_false(dock->passthrough);
+    g_assert_cmpuint(dock->width, ==, 640);
+    g_assert_cmpuint(dock->bitrate_bps, ==, 1500000);
+    g_assert_cmpint(dock->retention_hours, ==, 2);
+    g_assert_false(kvg_config_find_camera(config, "lobby")->streaming);
+    g_assert_null(kvg_config_find_camera(config, "nobody"));
+}
+
+static void
+test_defaults(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KvgConfig) config =
+        load("region: eu-central-1\ncameras: { a: { source: 'test:' } }\n", &error);
+    g_assert_no_error(error);
+    g_assert_null(config->endpoint);
+    g_assert_null(config->ca_bundle);
+    g_assert_null(config->credentials_endpoint);
+    g_assert_cmpstr(config->role_alias, ==, "KvgCamera");
+    g_assert_cmpstr(config->iam_role, ==, "KvgCameraRole");
+    g_assert_cmpstr(config->iot_policy, ==, "KvgCameraPolicy");
+    g_assert_cmpstr(config->api_address, ==, "127.0.0.1");
+    g_assert_cmpuint(config->api_port, ==, 8080);
+    g_assert_cmpuint(config->spool_limit_bytes, ==, 20ull << 30);
+    g_autofree char *spool = g_build_filename(folder, "spool", NULL);
+    g_assert_cmpstr(config->spool_path, ==, spool);
+    const KvgConfigCamera *camera = kvg_config_find_camera(config, "a");
+    g_assert_cmpuint(camera->width, ==, 1280);
+    g_assert_cmpuint(camera->height, ==, 720);
+    g_assert_cmpint(camera->retention_hours, ==, 24);
+}
+
+static void
+test_environment(void)
+{
+    g_setenv("KVG_TEST_HOST", "10.1.2.3", TRUE);
+    g_unsetenv("KVG_TEST_UNSET");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KvgConfig) config = load("region: us-east-1\ncameras: { a: { source: "
+                                       "'rtsp://${KVG_TEST_HOST}/x', username: 'a$$b' } }\n",
+                                       &error);
+    g_assert_no_error(error);
+    const KvgConfigCamera *camera = kvg_config_find_camera(config, "a");
+    g_assert_cmpstr(camera->source, ==, "rtsp://10.1.2.3/x");
+    g_assert_cmpstr(camera->username, ==, "a$b");
+    g_assert_null(load(
+        "region: us-east-1\ncameras: { a: { source: 'rtsp://${KVG_TEST_UNSET}/x' } }\n", &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "KVG_TEST_UNSET"));
+}
+
+/* A file with one thing wrong, and what must be said of it. */
+static void
+test_problems(void)
+{
+#define CAMERA "region: us-east-1\ncameras:\n  a: "
+    static const struct {
+        const char *text, *said;
+    } table[] = {
+        {"", "cameras"},
+        {"cameras: { a: { source: 'test:' } }\n", "region"},
+        {"region: us-east-1\n", "cameras"},
+        {"regoin: us-east-1\ncameras: { a: { source: 'test:' } }\n", ":1:1: regoin"},
+        {"regoin: us-east-1\ncameras: { a: { source: 'test:' } }\n", "region"},
+        {CAMERA "{ sorce: 'test:' }\n", ":3:8: cameras.a.sorce"},
+        {CAMERA "{ sorce: 'test:' }\n", "did you mean 'source'"},
+        {CAMERA "{ source: 'test:', source: 'test:' }\n", "source"},
+        {CAMERA "{ source: 'test:' }\n  a: { source: 'test:' }\n", ":4:3: cameras.a"},
+        {"region: us-east-1\ncameras:\n  'a b': { source: 'test:' }\n", ":3:3:"},
+        {CAMERA "{ source: 'ftp://x' }\n", "rtsp://"},
+        {CAMERA "{ source: 'v4l2:/dev/video0' }\n", "not supported yet"},
+        {CAMERA "{ source: 'test:colour=red' }\n", "test:"},
+        {CAMERA "{ source: 'test:', retention: 90m }\n", "hours"},
+        {CAMERA "{ source: 'test:', retention: 24 }\n", "retention"},
+        {CAMERA "{ source: 'test:', streaming: maybe }\n", "streaming"},
+        {CAMERA "{ source: 'test:', video: { width: 0 } }\n", "width"},
+        {CAMERA "{ source: 'test:', video: mpeg }\n", "video"},
+        {CAMERA "{ source: 'test:', password_file: missing }\n", "missing"},
+        {CAMERA "{}\n", "source"},
+        {CAMERA "[1, 2]\n", "cameras.a"},
+        {"region: us-east-1\nspool: { limit: lots }\ncameras: { a: { source: 'test:' } }\n",
+         ":2:17:"},
+        {"region: us-east-1\napi: { port: 70000 }\ncameras: { a: { source: 'test:' } }\n", "port"},
+        {"region: us-east-1\nendpoint: 'ftp://x'\ncameras: { a: { source: 'test:' } }\n",
+         "endpoint"},
+        {"region: us-east-1\ncameras: &x { a: *x }\n", ":2:"},
+        {"region: [\n", ":"},
+        {"region: \"us-east-1\n", ":"},
+        {"- a\n", ":1:1:"},
+    };
+#undef CAMERA
+    for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(KvgConfig) config = load(table[i].text, &error);
+        g_assert_null(config);
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+        if (strstr(error->message, table[i].said) == NULL)
+            g_error("'%s' not said of:\n%s\nbut: %s", table[i].said, table[i].text, error->message);
+        g_assert_nonnull(strstr(error->message, "kvg.yaml"));
+    }
+}
+
+static void
+test_all_at_once(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_null(load("regoin: x\nspol: {}\ncameras:\n  a: { sorce: x, retention: 1 }\n", &error));
+    g_auto(GStrv) lines = g_strsplit(error->message, "\n", -1);
+    g_assert_cmpuint(g_strv_length(lines), >=, 4);
+}
+
+static void
+test_secret_file_mode(void)
+{
+    g_autofree char *path = g_build_filename(folder, "wide", NULL);
+    g_assert_true(kvg_file_replace(path, "hush", 4, 0644, NULL));
+    g_autoptr(GError) error = NULL;
+    g_assert_null(load("region: us-east-1\ncameras: { a: { source: 'rtsp://h/1', username: u, "
+                       "password_file: wide } }\n",
+                       &error));
+    g_assert_nonnull(strstr(error->message, "chmod 600"));
+    g_assert_null(strstr(error->message, "hush"));
+}
+
+static void
+test_mutations(void)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(4);
+    for (unsigned round = 0; round < 3000; round++) {
+        g_autofree char *text = g_strdup(whole);
+        const unsigned n = (unsigned)g_rand_int_range(random, 1, 6);
+        for (unsigned i = 0; i < n; i++)
+            text[g_rand_int_range(random, 0, (int)strlen(whole))] =
+                (char)g_rand_int_range(random, 1, 256);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(KvgConfig) config = load(text, &error);
+        g_assert_true((config == NULL) == (error != NULL));
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    folder = g_dir_make_tmp("kvg-config-XXXXXX", NULL);
+    g_test_add_func("/config/whole", test_whole);
+    g_test_add_func("/config/defaults", test_defaults);
+    g_test_add_func("/config/environment", test_environment);
+    g_test_add_func("/config/problems", test_problems);
+    g_test_add_func("/config/all-at-once", test_all_at_once);
+    g_test_add_func("/config/secret-file-mode", test_secret_file_mode);
+    g_test_add_func("/config/mutations", test_mutations);
+    const int status = g_test_run();
+    g_assert_true(kvg_dir_remove(folder, NULL));
+    g_free(folder);
+    return status;
+}
