@@ -199,6 +199,15 @@ corrupt(GError **error, const char *what)
 }
 
 static bool
+too_large(GError **error, uint64_t size)
+{
+    g_set_error(error, KVG_ERROR, KVG_ERROR_NO_SPACE,
+                "Matroska: a block of %" G_GUINT64_FORMAT " bytes; at most %u are possible", size,
+                KVG_MKV_MAX_BLOCK);
+    return false;
+}
+
+static bool
 parse_ebml(KvgReader content, GError **error)
 {
     uint32_t id;
@@ -403,7 +412,7 @@ static bool
 parse_block(KvgReader content, KvgMkvEvent *event, GError **error)
 {
     if (kvg_reader_left(&content) > KVG_MKV_MAX_BLOCK + 16)
-        return corrupt(error, "block too large");
+        return too_large(error, kvg_reader_left(&content));
     uint64_t track = kvg_reader_u8(&content);
     if (track & 0x80)
         track &= 0x7f;
@@ -587,6 +596,7 @@ take_element(KvgMkvParser *parser,
         header_free(parser->pending);
         parser->pending = header_new(event->offset);
         parser->state = STATE_HEAD;
+        event->kind = KVG_MKV_DOCUMENT;
         return parse_ebml(content, error);
     }
     if (parser->state == STATE_HEAD)
@@ -673,6 +683,10 @@ walk(KvgMkvParser *parser, KvgMkvEvent *event, GError **error)
         parser->at += element.head_len;
         parser->skip = element.size;
         return WALK_AGAIN;
+    }
+    if ((element.id == MKV_SIMPLE_BLOCK || element.id == MKV_BLOCK_GROUP) && element.size > max) {
+        too_large(error, element.size);
+        return WALK_FAILED;
     }
     const size_t collected = parser->state == STATE_HEAD ? parser->pending->bytes->len : 0;
     if (element.size > max || collected + element.size > MAX(max, KVG_MKV_MAX_HEADER)) {
@@ -786,6 +800,23 @@ kvg_mkv_parser_step(KvgMkvParser *parser, KvgMkvEvent *event, GError **error)
     if (error != NULL)
         *error = g_error_copy(parser->failure);
     return event->kind;
+}
+
+uint64_t
+kvg_mkv_parser_offset(const KvgMkvParser *parser)
+{
+    const bool is_at_timecode = parser->state == STATE_CLUSTER && !parser->has_timecode;
+    return is_at_timecode ? parser->cluster_offset : parser->base + parser->at;
+}
+
+bool
+kvg_mkv_parser_is_whole(const KvgMkvParser *parser)
+{
+    const uint64_t at = parser->base + parser->at;
+    const bool is_in_cluster =
+        parser->state == STATE_CLUSTER &&
+        (!parser->has_timecode || (parser->cluster_end != UINT64_MAX && at < parser->cluster_end));
+    return parser->at == parser->len && parser->skip == 0 && !is_in_cluster;
 }
 
 GBytes *

@@ -17,11 +17,12 @@ typedef struct _KvgMkvParser KvgMkvParser;
 
 typedef enum {
     KVG_MKV_NEED_MORE,
-    KVG_MKV_HEADER,  /* EBML..Tracks complete; kvg_mkv_parser_header(), _tracks() are valid */
-    KVG_MKV_CLUSTER, /* a Cluster's Timecode was read: `timecode` */
-    KVG_MKV_BLOCK,   /* `track`, `relative`, `key`, `data` */
-    KVG_MKV_TAG,     /* one SimpleTag: `name`, `value` */
-    KVG_MKV_FAILED,  /* @error says why; final */
+    KVG_MKV_DOCUMENT, /* an EBML header was read: whatever came before has ended */
+    KVG_MKV_HEADER,   /* EBML..Tracks complete; kvg_mkv_parser_header(), _tracks() are valid */
+    KVG_MKV_CLUSTER,  /* a Cluster's Timecode was read: `timecode` */
+    KVG_MKV_BLOCK,    /* `track`, `relative`, `key`, `data` */
+    KVG_MKV_TAG,      /* one SimpleTag: `name`, `value` */
+    KVG_MKV_FAILED,   /* @error says why (NO_SPACE: a block above the maximum); final */
 } KvgMkvEventKind;
 
 /* Valid until the next step; `data` even until the next put, so that all blocks of a fragment that
@@ -47,6 +48,11 @@ void kvg_mkv_parser_free(KvgMkvParser *parser);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgMkvParser, kvg_mkv_parser_free)
 void kvg_mkv_parser_put(KvgMkvParser *parser, const void *data, size_t len);
 KvgMkvEventKind kvg_mkv_parser_step(KvgMkvParser *parser, KvgMkvEvent *event, GError **error);
+/* Offset of the first byte that may yet belong to an event: all before it was reported or is
+ * skipped. */
+uint64_t kvg_mkv_parser_offset(const KvgMkvParser *parser);
+/* Whether the input could end here: within no element, and no Cluster of known size. */
+bool kvg_mkv_parser_is_whole(const KvgMkvParser *parser);
 /* Verbatim bytes from the EBML header to before the first Cluster, Segment size rewritten to 8-byte
  * unknown; and what the Tracks said. Valid until the next HEADER event. */
 GBytes *kvg_mkv_parser_header(KvgMkvParser *parser);

@@ -1,14 +1,13 @@
 /* Fragments of an uploaded Matroska stream. The parser says what stands where; the bytes themselves
- * are kept here from the present Cluster on and cut by the parser's offsets.
+ * are kept here from the present Cluster on and cut by the parser's offsets, so that what the
+ * parser skips (Cues, Void) is stored as it was sent.
  *
  *   no fragment --Cluster--> open --Cluster, new EBML header, end-of-fragment tag, end--> complete
- *
- * Between the last element the parser reported and the next one there may be elements it does not
- * report (Cues, Void, or a new EBML header). Where that matters, the gap is walked here. */
+ */
 #include "server/ingest/assembler.h"
 
-#include "media/ebml.h"
 #include "media/mkv_parser.h"
+#include <kvg/error.h>
 #include <string.h>
 
 #define END_OF_FRAGMENT "AWS_KINESISVIDEO_END_OF_FRAGMENT"
@@ -31,8 +30,6 @@ struct _KvgAssembler {
     GByteArray *tail; /* what was put since tail_offset */
     size_t tail_start;
     uint64_t tail_offset; /* of tail->data[tail_start] in the whole input */
-    uint64_t total;       /* bytes put */
-    uint64_t parsed_end;  /* behind the last element the parser reported */
     bool is_finished;     /* the stream has ended */
 
     GBytes *header;
@@ -48,7 +45,6 @@ struct _KvgAssembler {
     unsigned n_tags;
     bool in_header;         /* the parser is in a header that no Cluster has followed yet */
     unsigned n_header_tags; /* Tags there belong to the fragment that comes */
-    uint64_t header_offset; /* where it begins, if in_header */
     bool is_ending;         /* an end-of-fragment tag was read in the Tags at ending_offset */
     uint64_t ending_offset, ending_end;
 
@@ -99,80 +95,6 @@ tail_compact(KvgAssembler *assembler)
         g_byte_array_remove_range(assembler->tail, 0, (guint)assembler->tail_start);
     }
     assembler->tail_start = 0;
-}
-
-/* ---- gaps ---- */
-
-typedef struct {
-    bool is_whole;   /* the last element ends where the gap ends */
-    bool has_header; /* an EBML header begins at header_offset */
-    uint64_t header_offset;
-    uint32_t last_id; /* of the last element whose head was read */
-    uint64_t last_size;
-} Gap;
-
-/* Reads an element's head; 0: there is none in @len bytes. */
-static size_t
-read_head(const uint8_t *data, size_t len, uint32_t *id, uint64_t *size, bool *is_unknown)
-{
-    if (len < 2 || data[0] < 0x10)
-        return 0;
-    const size_t id_len = data[0] >= 0x80 ? 1 : data[0] >= 0x40 ? 2 : data[0] >= 0x20 ? 3 : 4;
-    if (len <= id_len || data[id_len] == 0)
-        return 0;
-    *id = 0;
-    for (size_t i = 0; i < id_len; i++)
-        *id = *id << 8 | data[i];
-    size_t width = 1;
-    while ((data[id_len] & 0x80u >> (width - 1)) == 0)
-        width++;
-    if (len < id_len + width)
-        return 0;
-    *size = data[id_len] & (0xffu >> width);
-    for (size_t i = 1; i < width; i++)
-        *size = *size << 8 | data[id_len + i];
-    *is_unknown = *size == (1ull << (7 * width)) - 1;
-    return id_len + width;
-}
-
-/* Walks the elements between the last one reported and @end. */
-static Gap
-walk_gap(const KvgAssembler *assembler, uint64_t end)
-{
-    Gap gap = {0};
-    uint64_t at = assembler->parsed_end;
-    while (at < end) {
-        uint64_t size;
-        bool is_unknown;
-        const size_t head =
-            read_head(tail_at(assembler, at), (size_t)(end - at), &gap.last_id, &size, &is_unknown);
-        if (head == 0)
-            return gap;
-        gap.last_size = size;
-        if (gap.last_id == EBML_HEADER && !gap.has_header) {
-            gap.has_header = true;
-            gap.header_offset = at;
-        }
-        const bool is_entered = gap.last_id == MKV_SEGMENT || gap.last_id == MKV_CLUSTER;
-        if (!is_entered && (is_unknown || size > end - at - head))
-            return gap;
-        at += head + (is_entered ? 0 : size);
-    }
-    gap.is_whole = true;
-    return gap;
-}
-
-/* Whether a Cluster of known size has ended at @end. */
-static bool
-cluster_is_whole(const KvgAssembler *assembler, uint64_t end)
-{
-    uint32_t id;
-    uint64_t size;
-    bool is_unknown;
-    const size_t len = (size_t)(end - assembler->tail_offset);
-    const size_t head =
-        read_head(tail_at(assembler, assembler->tail_offset), len, &id, &size, &is_unknown);
-    return head != 0 && (is_unknown || size <= len - head);
 }
 
 /* ---- outcome ---- */
@@ -258,7 +180,6 @@ complete(KvgAssembler *assembler, uint64_t end, KvgAssemblerEvent *event)
     assembler->previous_latest_ms = assembler->latest_ms;
     assembler->is_open = assembler->is_ending = false;
     tail_drop(assembler, end);
-    assembler->parsed_end = MAX(assembler->parsed_end, end);
 }
 
 /* ---- events of the parser ---- */
@@ -356,12 +277,6 @@ take_tag(KvgAssembler *assembler, const KvgMkvEvent *next)
     if (strlen(next->name) > KVG_ASSEMBLER_MAX_TAG_NAME ||
         strlen(next->value) > KVG_ASSEMBLER_MAX_TAG_VALUE)
         return fail(assembler, 4009, "a tag is too long");
-    if (!assembler->in_header && next->offset > assembler->parsed_end) {
-        const Gap gap = walk_gap(assembler, next->offset);
-        assembler->in_header = gap.has_header;
-        assembler->header_offset = gap.header_offset;
-        assembler->n_header_tags = 0;
-    }
     if (assembler->in_header) {
         if (assembler->n_header_tags <= KVG_ASSEMBLER_MAX_TAGS)
             assembler->n_header_tags++;
@@ -381,11 +296,9 @@ take_tag(KvgAssembler *assembler, const KvgMkvEvent *next)
 }
 
 static bool
-take_failure(KvgAssembler *assembler)
+take_failure(KvgAssembler *assembler, const GError *error)
 {
-    const Gap gap = walk_gap(assembler, assembler->total);
-    if ((gap.last_id == MKV_SIMPLE_BLOCK || gap.last_id == MKV_BLOCK_GROUP) &&
-        gap.last_size > KVG_ASSEMBLER_MAX_FRAGMENT)
+    if (g_error_matches(error, KVG_ERROR, KVG_ERROR_NO_SPACE))
         return fail(assembler, 4001, "the fragment is larger than 50 MB");
     return fail(assembler, 4006, "the data is not valid Matroska");
 }
@@ -394,23 +307,18 @@ take_failure(KvgAssembler *assembler)
 static bool
 take_rest(KvgAssembler *assembler, KvgAssemblerEvent *event)
 {
+    if (!assembler->is_open)
+        tail_drop(assembler, kvg_mkv_parser_offset(assembler->parser));
     if (tail_len(assembler) > KVG_ASSEMBLER_MAX_FRAGMENT)
-        return fail(assembler, assembler->is_open ? 4001 : 4006, "the fragment is too large");
+        return fail(assembler, 4001, "the fragment is larger than 50 MB");
     if (!assembler->is_finished)
         return true;
-    const Gap gap = walk_gap(assembler, assembler->total);
-    if (!gap.is_whole)
+    if (!kvg_mkv_parser_is_whole(assembler->parser))
         return fail(assembler, 4006, "the stream ends within an element");
     if (!assembler->has_frames)
         return fail(assembler, 4006, "the stream has no frames");
-    if (!assembler->is_open)
-        return true;
-    uint64_t end = gap.has_header ? gap.header_offset : assembler->total;
-    if (assembler->in_header)
-        end = assembler->header_offset;
-    if (!cluster_is_whole(assembler, end))
-        return fail(assembler, 4006, "the stream ends within a Cluster");
-    complete(assembler, end, event);
+    if (assembler->is_open)
+        complete(assembler, assembler->tail_offset + tail_len(assembler), event);
     return true;
 }
 
@@ -427,7 +335,7 @@ ends_fragment(const KvgAssembler *assembler, uint64_t *end)
         return true;
     }
     *end = next->offset;
-    return next->kind == KVG_MKV_HEADER || next->kind == KVG_MKV_CLUSTER;
+    return next->kind == KVG_MKV_DOCUMENT || next->kind == KVG_MKV_CLUSTER;
 }
 
 static void
@@ -436,10 +344,14 @@ take_next(KvgAssembler *assembler, const KvgMkvEvent *next, KvgAssemblerEvent *e
     switch (next->kind) {
     case KVG_MKV_NEED_MORE:
         take_rest(assembler, event);
-        return;
+        break;
+    case KVG_MKV_DOCUMENT:
+        assembler->in_header = true;
+        assembler->n_header_tags = 0;
+        break;
     case KVG_MKV_HEADER:
         take_header(assembler);
-        return; /* parsed_end stays: what the header spans is reported piece by piece */
+        break;
     case KVG_MKV_CLUSTER:
         take_cluster(assembler, next, event);
         break;
@@ -449,13 +361,9 @@ take_next(KvgAssembler *assembler, const KvgMkvEvent *next, KvgAssemblerEvent *e
     case KVG_MKV_TAG:
         take_tag(assembler, next);
         break;
-    case KVG_MKV_FAILED:
-        take_failure(assembler);
-        return;
+    case KVG_MKV_FAILED: /* said by the parser's error */
+        break;
     }
-    assembler->parsed_end = next->end_offset;
-    if (!assembler->is_open)
-        tail_drop(assembler, assembler->parsed_end);
 }
 
 /* ---- public ---- */
@@ -466,7 +374,6 @@ kvg_assembler_new(void)
     KvgAssembler *assembler = g_new0(KvgAssembler, 1);
     assembler->parser = kvg_mkv_parser_new();
     assembler->tail = g_byte_array_new();
-    assembler->in_header = true;
     return assembler;
 }
 
@@ -501,7 +408,6 @@ kvg_assembler_put(KvgAssembler *assembler, const void *data, size_t len)
         return;
     }
     g_byte_array_append(assembler->tail, data, (guint)len);
-    assembler->total += len;
     kvg_mkv_parser_put(assembler->parser, data, len);
 }
 
@@ -517,8 +423,12 @@ kvg_assembler_step(KvgAssembler *assembler, KvgAssemblerEvent *event)
     kvg_assembler_event_clear(event);
     bool has_more = true;
     while (assembler->error_id == 0 && has_more && event->kind == KVG_ASSEMBLER_NEED_MORE) {
-        if (!assembler->has_next)
-            kvg_mkv_parser_step(assembler->parser, &assembler->next, NULL);
+        g_autoptr(GError) error = NULL;
+        if (!assembler->has_next &&
+            kvg_mkv_parser_step(assembler->parser, &assembler->next, &error) == KVG_MKV_FAILED) {
+            take_failure(assembler, error);
+            break;
+        }
         /* Kept for the next step if a fragment completes first; "need more" is asked anew. */
         has_more = assembler->next.kind != KVG_MKV_NEED_MORE;
         assembler->has_next = has_more;
@@ -543,7 +453,8 @@ kvg_assembler_step(KvgAssembler *assembler, KvgAssemblerEvent *event)
 size_t
 kvg_assembler_held_bytes(const KvgAssembler *assembler)
 {
-    /* The parser keeps what it has not reported yet, in a buffer that doubles. */
-    const uint64_t unparsed = assembler->total - assembler->parsed_end;
+    /* The parser keeps what it has not used up yet, in a buffer that doubles. */
+    const uint64_t total = assembler->tail_offset + tail_len(assembler);
+    const uint64_t unparsed = total - kvg_mkv_parser_offset(assembler->parser);
     return assembler->tail->len + 2 * (size_t)MIN(unparsed, 2u * KVG_ASSEMBLER_MAX_FRAGMENT);
 }

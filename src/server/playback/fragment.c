@@ -85,8 +85,8 @@ read_events(KvgFragmentReader *reader, GError **error)
             g_array_append_val(reader->blocks, block);
             break;
         }
+        case KVG_MKV_DOCUMENT:
         case KVG_MKV_TAG:
-        default:
             break;
         }
     }

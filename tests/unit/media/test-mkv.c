@@ -8,6 +8,13 @@
 #include <kvg/error.h>
 #include <string.h>
 
+#define EBML "\x1a\x45\xdf\xa3\x80"
+#define SEGMENT "\x18\x53\x80\x67\xff"
+#define TRACKS "\x16\x54\xae\x6b\x8d\xae\x8b\xd7\x81\x01\x83\x81\x01\x86\x83V_X"
+#define CLUSTER "\x1f\x43\xb6\x75\xff\xe7\x81\x07"
+#define BLOCK "\xa3\x85\x81\0\x05\x80x"
+#define KNOWN_CLUSTER "\x1f\x43\xb6\x75\x8a\xe7\x81\x07" BLOCK
+
 static const uint8_t uid[16] = "0123456789abcdef";
 
 static GBytes *
@@ -78,6 +85,9 @@ drain(KvgMkvParser *parser, GString *log)
             g_assert_true(error->domain == KVG_ERROR);
             g_string_append_printf(log, "failed %s\n", error->message);
             return false;
+        case KVG_MKV_DOCUMENT:
+            g_string_append_printf(log, "document %" G_GUINT64_FORMAT "\n", event.offset);
+            break;
         case KVG_MKV_HEADER: {
             size_t n;
             g_assert_nonnull(kvg_mkv_parser_tracks(parser, &n));
@@ -150,26 +160,18 @@ test_events(void)
 {
     g_autoptr(GByteArray) session = make_session();
     g_autofree char *log = parse(session->data, session->len, session->len, NULL);
-    const char *const expected[] = {"tag place=hall",
-                                    "header 0 ",
-                                    "cluster ",
-                                    "block ",
-                                    "block ",
-                                    "block ",
-                                    "tag AWS_KINESISVIDEO_END_OF_FRAGMENT=",
-                                    "cluster ",
-                                    "block ",
-                                    "header ",
-                                    "cluster ",
-                                    "block ",
-                                    ""};
+    const char *const expected[] = {
+        "document 0", "tag place=hall", "header 0 ", "cluster ",
+        "block ",     "block ",         "block ",    "tag AWS_KINESISVIDEO_END_OF_FRAGMENT=",
+        "cluster ",   "block ",         "document ", "header ",
+        "cluster ",   "block ",         ""};
     g_auto(GStrv) lines = g_strsplit(log, "\n", 0);
     g_assert_cmpuint(g_strv_length(lines), ==, G_N_ELEMENTS(expected));
     for (size_t i = 0; i < G_N_ELEMENTS(expected); i++) {
         if (!g_str_has_prefix(lines[i], expected[i]))
             g_error("event %zu: '%s' does not begin with '%s'", i, lines[i], expected[i]);
     }
-    g_assert_true(g_str_has_suffix(lines[5], " 1 -7 0 delta"));
+    g_assert_true(g_str_has_suffix(lines[6], " 1 -7 0 delta"));
 }
 
 static void
@@ -181,7 +183,7 @@ test_header(void)
     KvgMkvEvent event;
     do
         kvg_mkv_parser_step(parser, &event, NULL);
-    while (event.kind == KVG_MKV_TAG);
+    while (event.kind == KVG_MKV_DOCUMENT || event.kind == KVG_MKV_TAG);
     g_assert_cmpint(event.kind, ==, KVG_MKV_HEADER);
     size_t n;
     const KvgTrack *tracks = kvg_mkv_parser_tracks(parser, &n);
@@ -218,6 +220,31 @@ test_splits(void)
     }
 }
 
+/* The input may end between elements only, and not within a Cluster of known size. */
+static void
+test_whole(void)
+{
+    static const char stream[] = EBML SEGMENT TRACKS CLUSTER BLOCK "\xec\x82zz" KNOWN_CLUSTER;
+    static const char wholes[] = {0,
+                                  sizeof EBML - 1,
+                                  sizeof EBML SEGMENT - 1,
+                                  sizeof EBML SEGMENT TRACKS - 1,
+                                  sizeof EBML SEGMENT TRACKS CLUSTER - 1,
+                                  sizeof EBML SEGMENT TRACKS CLUSTER BLOCK - 1,
+                                  sizeof EBML SEGMENT TRACKS CLUSTER BLOCK - 1 + 4,
+                                  sizeof stream - 1};
+    g_autoptr(KvgMkvParser) parser = kvg_mkv_parser_new();
+    for (size_t len = 0; len < sizeof stream; len++) {
+        KvgMkvEvent event;
+        while (kvg_mkv_parser_step(parser, &event, NULL) != KVG_MKV_NEED_MORE)
+            g_assert_cmpint(event.kind, !=, KVG_MKV_FAILED);
+        const bool is_expected = memchr(wholes, (int)len, sizeof wholes) != NULL;
+        if (kvg_mkv_parser_is_whole(parser) != is_expected)
+            g_error("after %zu bytes: expected %d", len, is_expected);
+        kvg_mkv_parser_put(parser, stream + len, 1);
+    }
+}
+
 static void
 test_truncated(void)
 {
@@ -243,11 +270,6 @@ test_mutated(void)
         g_assert_cmpstr(whole, ==, random);
     }
 }
-
-#define EBML "\x1a\x45\xdf\xa3\x80"
-#define SEGMENT "\x18\x53\x80\x67\xff"
-#define TRACKS "\x16\x54\xae\x6b\x8d\xae\x8b\xd7\x81\x01\x83\x81\x01\x86\x83V_X"
-#define CLUSTER "\x1f\x43\xb6\x75\xff\xe7\x81\x07"
 
 static void
 test_table(void)
@@ -335,6 +357,7 @@ main(int argc, char **argv)
     g_test_add_func("/mkv/parser/events", test_events);
     g_test_add_func("/mkv/parser/header", test_header);
     g_test_add_func("/mkv/parser/splits", test_splits);
+    g_test_add_func("/mkv/parser/whole", test_whole);
     g_test_add_func("/mkv/parser/truncated", test_truncated);
     g_test_add_func("/mkv/parser/mutated", test_mutated);
     g_test_add_func("/mkv/parser/table", test_table);
