@@ -26,7 +26,11 @@ typedef struct {
 
 static const char *const NAMES[] = {"gate",   "dock",   "lobby", "yard",
                                     "stairs", "garage", "roof",  "shop"};
-static const char *const PATTERNS[] = {"ball", "smpte", "circular", "pinwheel", "spokes", "gamut"};
+/* All of them move: "ball" and "pinwheel" by themselves, the others by being shifted. */
+static const char *const PATTERNS[] = {"ball", "smpte horizontal-speed=2",
+                                       "circular horizontal-speed=2", "pinwheel",
+                                       "spokes horizontal-speed=2"};
+static const char *const BACKGROUNDS[] = {"24506b", "3d3d5c", "27563f", "5c3a4a"};
 
 static char *
 camera_name(int index)
@@ -41,13 +45,13 @@ is_mjpeg(const Options *options, int index)
     return !options->no_mjpeg && options->cameras > 1 && index == options->cameras - 1;
 }
 
-/* A key frame each second. "ball" and "pinwheel" move by themselves; the clock moves in any case.
- */
+/* A key frame each second. */
 static char *
 launch_line(const Options *options, int index, const char *name)
 {
     g_autofree char *source =
-        g_strdup_printf("videotestsrc is-live=true pattern=%s ! "
+        g_strdup_printf("videotestsrc is-live=true pattern=%s background-color=0xff%s "
+                        "foreground-color=0xfff2c14e ! "
                         "video/x-raw,format=I420,width=%d,height=%d,framerate=%d/1"
                         " ! textoverlay text=%s halignment=left valignment=top font-desc=\"Sans "
                         "Bold 28\" shaded-background=true"
@@ -56,7 +60,8 @@ launch_line(const Options *options, int index, const char *name)
                         " ! clockoverlay time-format=\"%%Y-%%m-%%d %%H:%%M:%%S\" halignment=left "
                         "valignment=bottom font-desc=\"Sans 22\""
                         " shaded-background=true",
-                        PATTERNS[index % (int)G_N_ELEMENTS(PATTERNS)], options->width,
+                        PATTERNS[index % (int)G_N_ELEMENTS(PATTERNS)],
+                        BACKGROUNDS[index % (int)G_N_ELEMENTS(BACKGROUNDS)], options->width,
                         options->height, options->fps, name);
     if (is_mjpeg(options, index))
         return g_strdup_printf("( %s ! jpegenc quality=80 ! rtpjpegpay name=pay0 pt=26 )", source);
