@@ -6,7 +6,7 @@
 #include <string.h>
 
 struct _KvgBody {
-    KvgSpool *spool;
+    KvgSpoolReader *reader;
     KvgSession *session;
     void (*on_event)(KvgSessionEvent *event, void *user_data);
     void *user_data;
@@ -26,6 +26,7 @@ struct _KvgBody {
     /* the fragment being read */
     bool is_open;
     bool skips;
+    GPtrArray *tags; /* name, value, name... of the fragment; they follow its last frame */
     uint64_t fragment;
     int64_t timecode_ms;
     int64_t last_us, max_us, end_us, gap_us; /* of the frames so far */
@@ -39,11 +40,12 @@ kvg_body_new(KvgSpool *spool,
              void *user_data)
 {
     KvgBody *body = g_new0(KvgBody, 1);
-    body->spool = spool;
+    body->reader = kvg_spool_reader_new(spool);
     body->session = session;
     body->on_event = on_event;
     body->user_data = user_data;
     body->head = g_byte_array_new();
+    body->tags = g_ptr_array_new_with_free_func(g_free);
     for (size_t i = 0; i < sizeof body->segment_uid; i++)
         body->segment_uid[i] = (uint8_t)g_random_int_range(0, 256);
     return body;
@@ -54,7 +56,9 @@ kvg_body_free(KvgBody *body)
 {
     if (body == NULL)
         return;
+    kvg_spool_reader_free(body->reader);
     g_byte_array_unref(body->head);
+    g_ptr_array_unref(body->tags);
     g_clear_pointer(&body->payload, g_bytes_unref);
     g_clear_pointer(&body->header, g_bytes_unref);
     g_clear_pointer(&body->sent_header, g_bytes_unref);
@@ -105,6 +109,7 @@ begin_fragment(KvgBody *body, const KvgSpoolEvent *event, int64_t now_us)
     body->timecode_ms = event->timecode_ms;
     body->skips = kvg_session_skips(body->session, event->fragment) || body->header == NULL;
     body->n_frames = 0;
+    g_ptr_array_set_size(body->tags, 0);
     body->last_us = body->max_us = body->end_us = event->timecode_ms * 1000;
     body->gap_us = 0;
     KvgSessionEvent begin = {.kind = KVG_SESSION_ON_BEGIN,
@@ -147,12 +152,33 @@ put_frame(KvgBody *body, const KvgFrame *frame)
     body->has_blocks = true;
 }
 
+/* Tags end the Cluster for Matroska, so they come behind its last block. What stands before the
+ * next Cluster belongs to this fragment. */
+static void
+write_tags(KvgBody *body)
+{
+    for (guint i = 0; !body->skips && i + 1 < body->tags->len; i += 2)
+        kvg_mkv_write_tag(body->head, g_ptr_array_index(body->tags, i),
+                          g_ptr_array_index(body->tags, i + 1));
+    g_ptr_array_set_size(body->tags, 0);
+}
+
+static void
+take_tag(KvgBody *body, KvgSpoolEvent *event)
+{
+    if (!body->is_open)
+        return;
+    g_ptr_array_add(body->tags, g_steal_pointer(&event->tag_name));
+    g_ptr_array_add(body->tags, g_steal_pointer(&event->tag_value));
+}
+
 static void
 end_fragment(KvgBody *body)
 {
     if (!body->is_open)
         return;
     body->is_open = false;
+    write_tags(body);
     KvgSessionEvent event = {.kind = KVG_SESSION_ON_FRAGMENT,
                              .fragment = body->fragment,
                              .timecode_ms = body->timecode_ms,
@@ -169,7 +195,7 @@ pull(KvgBody *body, int64_t now_us, GError **error)
     if (!kvg_session_may_send(body->session))
         return KVG_BODY_STARVED;
     g_auto(KvgSpoolEvent) event = {0};
-    if (!kvg_spool_read(body->spool, &event, error))
+    if (!kvg_spool_read(body->reader, &event, error))
         return KVG_BODY_FAILED;
     switch (event.kind) {
     case KVG_SPOOL_NONE:
@@ -185,6 +211,9 @@ pull(KvgBody *body, int64_t now_us, GError **error)
         break;
     case KVG_SPOOL_FRAME:
         put_frame(body, &event.frame);
+        break;
+    case KVG_SPOOL_TAG:
+        take_tag(body, &event);
         break;
     case KVG_SPOOL_END:
         end_fragment(body);

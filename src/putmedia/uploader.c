@@ -645,7 +645,6 @@ begin_put(KvgUpload *upload)
     g_autofree char *url = g_strconcat(upload->mine.endpoint, "/putMedia", NULL);
     upload->mine.put_headers = kvg_putmedia_headers(
         host, uploader->region, upload->name, uploader->user_agent, &keys, kvg_clock_wall_ms());
-    kvg_spool_seek(upload->spool, 0);
     upload->mine.body = kvg_body_new(upload->spool, upload->mine.session, on_body_event, upload);
     upload->mine.acks = kvg_ack_parser_new();
     upload->mine.curl_error[0] = '\0';

@@ -98,17 +98,6 @@ kvg_spool_sweep(KvgSpool *spool, bool all)
     }
 }
 
-/* An evicted fragment that the reader has not finished is a gap for it. */
-static void
-note_gap(KvgSpool *spool, uint64_t number)
-{
-    if (number < spool->shared.reading)
-        return;
-    if (spool->shared.gap_from == 0)
-        spool->shared.gap_from = number;
-    spool->shared.gap_to = number;
-}
-
 bool
 kvg_spool_evict(KvgSpool *spool)
 {
@@ -118,7 +107,6 @@ kvg_spool_evict(KvgSpool *spool)
     while (kvg_spool_count(spool) > 0 && kvg_spool_at(spool, 0)->segment == oldest) {
         spool->shared.evicted_fragments++;
         spool->shared.evicted_frames += kvg_spool_at(spool, 0)->n_frames;
-        note_gap(spool, kvg_spool_at(spool, 0)->number);
         kvg_spool_pop(spool);
     }
     kvg_spool_sweep(spool, false);

@@ -47,17 +47,6 @@ struct _KvgSpool {
         GBytes *written_tracks; /* the last ones in this segment */
     } writer;
 
-    /* Only the reader's thread touches these; seek resets them. */
-    struct {
-        KvgFd fd;
-        uint64_t segment; /* of fd */
-        uint64_t offset;
-        bool begun;
-        GBytes *tracks; /* last given */
-        GByteArray *buffer;
-        uint64_t buffer_offset; /* of buffer's first byte in the segment */
-    } reader;
-
     pthread_mutex_t lock;
     struct {
         GArray *fragments; /* KvgSpoolFragment, oldest first; those before `first` are gone */
@@ -66,8 +55,6 @@ struct _KvgSpool {
         uint64_t persisted;
         uint64_t next_fragment;
         uint64_t next_segment;
-        uint64_t reading;          /* the fragment the reader is in, or wants next */
-        uint64_t gap_from, gap_to; /* evicted before they were read; 0: none */
         uint64_t bytes_on_disk;
         uint64_t bytes_live; /* of the fragments in the index */
         uint64_t evicted_fragments, evicted_frames, torn_records;

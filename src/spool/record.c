@@ -56,7 +56,7 @@ kvg_record_read_head(const uint8_t head[KVG_RECORD_HEAD_BYTES], KvgRecord *recor
     record->fragment = kvg_reader_u64(&reader);
     for (size_t i = 0; i < 3; i++)
         record->time[i] = (int64_t)kvg_reader_u64(&reader);
-    return kind >= KVG_RECORD_TRACKS && kind <= KVG_RECORD_FRAME &&
+    return kind >= KVG_RECORD_TRACKS && kind <= KVG_RECORD_TAG &&
            record->payload_len <= KVG_RECORD_MAX_PAYLOAD;
 }
 
@@ -164,4 +164,36 @@ kvg_record_free_tracks(KvgTrack *tracks, size_t n)
         g_clear_pointer(&tracks[i].codec_private, g_bytes_unref);
     }
     g_free(tracks);
+}
+
+GBytes *
+kvg_record_pack_tag(const char *name, const char *value)
+{
+    const char *const texts[2] = {name, value};
+    GByteArray *out = g_byte_array_new();
+    for (size_t i = 0; i < 2; i++) {
+        const size_t len = strlen(texts[i]);
+        if (len > UINT16_MAX) {
+            g_byte_array_unref(out);
+            return NULL;
+        }
+        kvg_bytes_put_u16(out, (uint16_t)len);
+        kvg_bytes_put(out, texts[i], len);
+    }
+    return g_byte_array_free_to_bytes(out);
+}
+
+bool
+kvg_record_unpack_tag(const void *payload, size_t len, char **name, char **value)
+{
+    KvgReader reader = kvg_reader_init(payload, len);
+    const uint16_t name_len = kvg_reader_u16(&reader);
+    const uint8_t *name_at = kvg_reader_take(&reader, name_len);
+    const uint16_t value_len = kvg_reader_u16(&reader);
+    const uint8_t *value_at = kvg_reader_take(&reader, value_len);
+    if (reader.failed)
+        return false;
+    *name = g_strndup((const char *)name_at, name_len);
+    *value = g_strndup((const char *)value_at, value_len);
+    return true;
 }

@@ -15,6 +15,7 @@ typedef enum {
     KVG_RECORD_TRACKS = 1, /* of the fragments that follow */
     KVG_RECORD_BEGIN = 2,  /* time: timecode in ms; a fragment ends where the next one begins */
     KVG_RECORD_FRAME = 3,  /* time: pts, dts, duration in us */
+    KVG_RECORD_TAG = 4,    /* fragment metadata: a name and a value */
 } KvgRecordKind;
 
 typedef struct {
@@ -38,3 +39,8 @@ GBytes *kvg_record_pack_tracks(const KvgTrack *tracks, size_t n);
 /* NULL for a damaged payload. Free with kvg_record_free_tracks(). */
 KvgTrack *kvg_record_unpack_tracks(GBytes *payload, size_t *n);
 void kvg_record_free_tracks(KvgTrack *tracks, size_t n);
+
+/* A name and a value as the payload of a TAG record; NULL if either is longer than 65,535 bytes. */
+GBytes *kvg_record_pack_tag(const char *name, const char *value);
+/* False for a damaged payload; both g_free. */
+bool kvg_record_unpack_tag(const void *payload, size_t len, char **name, char **value);

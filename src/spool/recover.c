@@ -149,6 +149,7 @@ take_record(Scan *scan, uint64_t sequence, uint64_t offset, const KvgRecord *rec
         return true;
     }
     case KVG_RECORD_FRAME:
+    case KVG_RECORD_TAG:
         break;
     }
     if (record->fragment != scan->open.number)
@@ -159,7 +160,7 @@ take_record(Scan *scan, uint64_t sequence, uint64_t offset, const KvgRecord *rec
             return false;
     }
     scan->open.end = end;
-    scan->open.n_frames++;
+    scan->open.n_frames += record->kind == KVG_RECORD_FRAME;
     return true;
 }
 
@@ -175,7 +176,8 @@ resync(const Scan *scan, uint64_t from)
         for (size_t at = kvg_record_find_magic(piece, len, 0); at + KVG_RECORD_HEAD_BYTES <= len;
              at = kvg_record_find_magic(piece, len, at + 1)) {
             KvgRecord record;
-            if (kvg_record_read_head(piece + at, &record) && record.kind != KVG_RECORD_FRAME)
+            if (kvg_record_read_head(piece + at, &record) &&
+                (record.kind == KVG_RECORD_TRACKS || record.kind == KVG_RECORD_BEGIN))
                 return from + at;
         }
         if (len < SEARCH_BYTES)

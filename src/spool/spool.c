@@ -1,6 +1,5 @@
-/* The writer and the reader of a spool. The writer appends a record and then moves the open
- * fragment's end under the lock; the reader never reads behind that end, so it needs no lock for
- * the bytes. */
+/* The writer of a spool: it appends a record and then moves the open fragment's end under the lock.
+ * A reader (reader.c) never reads behind that end, so it needs no lock for the bytes. */
 #include "spool/spool.h"
 #include "base/bytes.h"
 #include "os/log.h"
@@ -18,7 +17,6 @@
 #define DEFAULT_LIMIT_BYTES (1024ull * 1024 * 1024)
 #define DEFAULT_SEGMENT_BYTES (16ull * 1024 * 1024)
 #define MIN_SEGMENT_BYTES (64ull * 1024)
-#define READ_AHEAD_BYTES (64u * 1024)
 #define MAX_SYNCS_QUEUED 64
 
 static bool
@@ -101,9 +99,8 @@ spool_new(const KvgSpoolOptions *options)
             : CLAMP(spool->limit_bytes / 16, MIN_SEGMENT_BYTES, DEFAULT_SEGMENT_BYTES);
     spool->on_data = options->on_data;
     spool->user_data = options->user_data;
-    spool->lock_fd = spool->cursor_fd = spool->writer.fd = spool->reader.fd = KVG_FD_NONE;
+    spool->lock_fd = spool->cursor_fd = spool->writer.fd = KVG_FD_NONE;
     spool->sync = g_atomic_rc_box_new0(KvgSpoolSync);
-    spool->reader.buffer = g_byte_array_new();
     spool->shared.fragments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolFragment));
     spool->shared.segments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolSegment));
     spool->shared.next_fragment = 1;
@@ -123,7 +120,6 @@ kvg_spool_open(const KvgSpoolOptions *options, GError **error)
         KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
                         "spool %s: %" G_GUINT64_FORMAT " damaged records left out", spool->path,
                         spool->shared.torn_records);
-    kvg_spool_seek(spool, 0);
     return g_steal_pointer(&spool);
 }
 
@@ -136,14 +132,11 @@ kvg_spool_close(KvgSpool *spool)
         KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path, "spool %s: cannot sync: %s", spool->path,
                         g_strerror(errno));
     kvg_fd_clear(&spool->writer.fd);
-    kvg_fd_clear(&spool->reader.fd);
     kvg_fd_clear(&spool->cursor_fd);
     for (guint i = 0; i < kvg_spool_count(spool); i++)
         g_clear_pointer(&kvg_spool_at(spool, i)->tracks, g_bytes_unref);
     g_clear_pointer(&spool->writer.tracks, g_bytes_unref);
     g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
-    g_clear_pointer(&spool->reader.tracks, g_bytes_unref);
-    g_byte_array_unref(spool->reader.buffer);
     g_array_unref(spool->shared.fragments);
     g_array_unref(spool->shared.segments);
     g_atomic_rc_box_release(spool->sync);
@@ -338,13 +331,36 @@ kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
     return true;
 }
 
-bool
-kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
+/* The number of the open fragment; 0: none. */
+static uint64_t
+open_number(KvgSpool *spool)
 {
     pthread_mutex_lock(&spool->lock);
     const KvgSpoolFragment *open = open_fragment(spool);
     const uint64_t number = open != NULL ? open->number : 0;
     pthread_mutex_unlock(&spool->lock);
+    return number;
+}
+
+/* The record just written belongs to the open fragment. */
+static void
+grow_fragment(KvgSpool *spool, uint32_t n_frames)
+{
+    pthread_mutex_lock(&spool->lock);
+    KvgSpoolFragment *fragment = open_fragment(spool);
+    if (fragment != NULL) {
+        spool->shared.bytes_live += spool->writer.offset - fragment->end;
+        fragment->end = spool->writer.offset;
+        fragment->n_frames += n_frames;
+    }
+    pthread_mutex_unlock(&spool->lock);
+    tell_reader(spool);
+}
+
+bool
+kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
+{
+    const uint64_t number = open_number(spool);
     size_t len;
     const void *payload = g_bytes_get_data(frame->data, &len);
     if (number == 0 || len > KVG_RECORD_MAX_PAYLOAD) {
@@ -360,15 +376,26 @@ kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
                         .payload_len = (uint32_t)len};
     if (!write_record(spool, &record, payload, error))
         return false;
-    pthread_mutex_lock(&spool->lock);
-    KvgSpoolFragment *fragment = open_fragment(spool);
-    if (fragment != NULL) {
-        spool->shared.bytes_live += spool->writer.offset - fragment->end;
-        fragment->end = spool->writer.offset;
-        fragment->n_frames++;
+    grow_fragment(spool, 1);
+    return true;
+}
+
+bool
+kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GError **error)
+{
+    const uint64_t number = open_number(spool);
+    g_autoptr(GBytes) tag = kvg_record_pack_tag(name, value);
+    if (number == 0 || tag == NULL) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool %s: %s", spool->path,
+                    number == 0 ? "tag without a fragment" : "tag too long");
+        return false;
     }
-    pthread_mutex_unlock(&spool->lock);
-    tell_reader(spool);
+    size_t len;
+    const void *payload = g_bytes_get_data(tag, &len);
+    KvgRecord record = {.kind = KVG_RECORD_TAG, .fragment = number, .payload_len = (uint32_t)len};
+    if (!write_record(spool, &record, payload, error))
+        return false;
+    grow_fragment(spool, 0);
     return true;
 }
 
@@ -384,189 +411,6 @@ kvg_spool_end_fragment(KvgSpool *spool, GError **error)
         return true;
     sync_soon(spool);
     tell_reader(spool);
-    return true;
-}
-
-/* ---- reader ---- */
-
-void
-kvg_spool_event_clear(KvgSpoolEvent *event)
-{
-    kvg_record_free_tracks(event->tracks, event->n_tracks);
-    g_clear_pointer(&event->frame.data, g_bytes_unref);
-    *event = (KvgSpoolEvent){0};
-}
-
-static void
-forget_buffer(KvgSpool *spool)
-{
-    if (spool->reader.buffer->len == 0)
-        return;
-    g_byte_array_unref(spool->reader.buffer);
-    spool->reader.buffer = g_byte_array_new();
-}
-
-void
-kvg_spool_seek(KvgSpool *spool, uint64_t fragment)
-{
-    pthread_mutex_lock(&spool->lock);
-    spool->shared.reading = fragment != 0 ? fragment : spool->shared.persisted + 1;
-    spool->shared.gap_from = spool->shared.gap_to = 0;
-    pthread_mutex_unlock(&spool->lock);
-    spool->reader.begun = false;
-    g_clear_pointer(&spool->reader.tracks, g_bytes_unref);
-    kvg_fd_clear(&spool->reader.fd);
-    forget_buffer(spool);
-}
-
-/* Makes the bytes [offset, offset + len) of the reader's segment available; NULL if they cannot be
- * read. Reads ahead within @end. */
-static const uint8_t *
-fetch(KvgSpool *spool, uint64_t offset, size_t len, uint64_t end)
-{
-    GByteArray *buffer = spool->reader.buffer;
-    if (offset >= spool->reader.buffer_offset &&
-        offset + len <= spool->reader.buffer_offset + buffer->len)
-        return buffer->data + (offset - spool->reader.buffer_offset);
-    if (offset + len > end)
-        return NULL;
-    const size_t want = (size_t)MIN(end - offset, MAX(len, READ_AHEAD_BYTES));
-    g_byte_array_set_size(buffer, (guint)want);
-    spool->reader.buffer_offset = offset;
-    size_t got = 0;
-    while (got < want) {
-        const ssize_t n =
-            pread(spool->reader.fd, buffer->data + got, want - got, (off_t)(offset + got));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    g_byte_array_set_size(buffer, (guint)got);
-    return got >= len ? buffer->data : NULL;
-}
-
-static bool
-open_for_reading(KvgSpool *spool, uint64_t segment, GError **error)
-{
-    if (spool->reader.fd >= 0 && spool->reader.segment == segment)
-        return true;
-    kvg_fd_clear(&spool->reader.fd);
-    forget_buffer(spool);
-    g_autofree char *path = kvg_spool_segment_path(spool, segment);
-    spool->reader.fd = open(path, O_RDONLY | O_CLOEXEC);
-    spool->reader.segment = segment;
-    return spool->reader.fd >= 0 || errno == ENOENT || fail_errno(error, path, "open");
-}
-
-/* One frame record; false: it cannot be read back. */
-static bool
-read_frame(KvgSpool *spool, const KvgSpoolFragment *fragment, KvgSpoolEvent *event)
-{
-    if (spool->reader.fd < 0)
-        return false;
-    const uint64_t offset = spool->reader.offset;
-    const uint8_t *head = fetch(spool, offset, KVG_RECORD_HEAD_BYTES, fragment->end);
-    KvgRecord record;
-    if (head == NULL || !kvg_record_read_head(head, &record) || record.kind != KVG_RECORD_FRAME ||
-        record.fragment != fragment->number)
-        return false;
-    const uint8_t *payload =
-        fetch(spool, offset + KVG_RECORD_HEAD_BYTES, record.payload_len, fragment->end);
-    if (payload == NULL || kvg_crc32c(0, payload, record.payload_len) != record.payload_crc)
-        return false;
-    event->kind = KVG_SPOOL_FRAME;
-    event->frame = (KvgFrame){.track = record.track,
-                              .key = record.key,
-                              .pts_us = record.time[0],
-                              .dts_us = record.time[1],
-                              .duration_us = record.time[2],
-                              .data = g_bytes_new(payload, record.payload_len)};
-    spool->reader.offset = offset + KVG_RECORD_HEAD_BYTES + record.payload_len;
-    return true;
-}
-
-/* A fragment that cannot be read back is a gap, and gone unless the writer is still in it. */
-static void
-skip_damaged(KvgSpool *spool, uint64_t number, KvgSpoolEvent *event)
-{
-    pthread_mutex_lock(&spool->lock);
-    spool->shared.torn_records++;
-    kvg_spool_remove(spool, number);
-    spool->shared.reading = number + 1;
-    pthread_mutex_unlock(&spool->lock);
-    spool->reader.begun = false;
-    event->kind = KVG_SPOOL_GAP;
-    event->gap_end = number;
-    KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
-                    "spool %s: fragment %" G_GUINT64_FORMAT " is damaged and left out", spool->path,
-                    number);
-}
-
-/* What comes next, by the index alone. True: @event is complete; false: a frame of @fragment (a
- * copy, without its tracks) is to be read. */
-static bool
-next_by_index(KvgSpool *spool, KvgSpoolEvent *event, KvgSpoolFragment *fragment)
-{
-    if (spool->shared.gap_from != 0) {
-        event->kind = KVG_SPOOL_GAP;
-        event->fragment = spool->shared.gap_from;
-        event->gap_end = spool->shared.gap_to;
-        spool->shared.reading = spool->shared.gap_to + 1;
-        spool->shared.gap_from = spool->shared.gap_to = 0;
-        spool->reader.begun = false;
-        return true;
-    }
-    const KvgSpoolFragment *next = kvg_spool_lookup(spool, spool->shared.reading);
-    if (next == NULL)
-        return true;
-    event->fragment = next->number;
-    event->timecode_ms = next->timecode_ms;
-    if (next->number != spool->shared.reading)
-        spool->reader.begun = false;
-    spool->shared.reading = next->number;
-    if (spool->reader.begun && spool->reader.offset < next->end) {
-        *fragment = *next;
-        fragment->tracks = NULL;
-        return false;
-    }
-    if (spool->reader.begun && next->complete) {
-        event->kind = KVG_SPOOL_END;
-        spool->shared.reading = next->number + 1;
-        spool->reader.begun = false;
-    } else if (!spool->reader.begun && (spool->reader.tracks == NULL ||
-                                        !g_bytes_equal(spool->reader.tracks, next->tracks))) {
-        event->kind = KVG_SPOOL_TRACKS;
-        g_clear_pointer(&spool->reader.tracks, g_bytes_unref);
-        spool->reader.tracks = g_bytes_ref(next->tracks);
-    } else if (!spool->reader.begun) {
-        event->kind = KVG_SPOOL_BEGIN;
-        spool->reader.begun = true;
-        spool->reader.offset = next->start;
-    }
-    return true;
-}
-
-bool
-kvg_spool_read(KvgSpool *spool, KvgSpoolEvent *event, GError **error)
-{
-    *event = (KvgSpoolEvent){.kind = KVG_SPOOL_NONE};
-    KvgSpoolFragment fragment = {0};
-    pthread_mutex_lock(&spool->lock);
-    const bool done = next_by_index(spool, event, &fragment);
-    pthread_mutex_unlock(&spool->lock);
-    if (!done) {
-        if (!open_for_reading(spool, fragment.segment, error))
-            return false;
-        if (!read_frame(spool, &fragment, event))
-            skip_damaged(spool, fragment.number, event);
-        return true;
-    }
-    if (event->kind == KVG_SPOOL_NONE)
-        forget_buffer(spool);
-    if (event->kind == KVG_SPOOL_TRACKS) /* whole: packed here, or checked when recovered */
-        event->tracks = kvg_record_unpack_tracks(spool->reader.tracks, &event->n_tracks);
     return true;
 }
 

@@ -1,0 +1,250 @@
+/* A reader of a spool: events from a position of its own. It finds its way by the index, under the
+ * lock, and reads the bytes of records without it. */
+#include "base/bytes.h"
+#include "os/log.h"
+#include "spool/private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <kvg/error.h>
+#include <string.h>
+
+#define LOG_DOMAIN "spool"
+#define READ_AHEAD_BYTES (64u * 1024)
+
+struct _KvgSpoolReader {
+    KvgSpool *spool;
+    uint64_t reading; /* the fragment it is in, or wants next */
+    bool begun;
+    uint64_t offset; /* of the next record, when begun */
+    GBytes *tracks;  /* last given */
+    KvgFd fd;
+    uint64_t segment; /* of fd */
+    GByteArray *buffer;
+    uint64_t buffer_offset; /* of buffer's first byte in the segment */
+};
+
+KvgSpoolReader *
+kvg_spool_reader_new(KvgSpool *spool)
+{
+    KvgSpoolReader *reader = g_new0(KvgSpoolReader, 1);
+    reader->spool = spool;
+    reader->fd = KVG_FD_NONE;
+    reader->buffer = g_byte_array_new();
+    kvg_spool_seek(reader, 0);
+    return reader;
+}
+
+void
+kvg_spool_reader_free(KvgSpoolReader *reader)
+{
+    if (reader == NULL)
+        return;
+    kvg_fd_clear(&reader->fd);
+    g_clear_pointer(&reader->tracks, g_bytes_unref);
+    g_byte_array_unref(reader->buffer);
+    g_free(reader);
+}
+
+void
+kvg_spool_event_clear(KvgSpoolEvent *event)
+{
+    kvg_record_free_tracks(event->tracks, event->n_tracks);
+    g_clear_pointer(&event->frame.data, g_bytes_unref);
+    g_free(event->tag_name);
+    g_free(event->tag_value);
+    *event = (KvgSpoolEvent){0};
+}
+
+static void
+forget_buffer(KvgSpoolReader *reader)
+{
+    if (reader->buffer->len == 0)
+        return;
+    g_byte_array_unref(reader->buffer);
+    reader->buffer = g_byte_array_new();
+}
+
+void
+kvg_spool_seek(KvgSpoolReader *reader, uint64_t fragment)
+{
+    if (fragment == 0) {
+        pthread_mutex_lock(&reader->spool->lock);
+        fragment = reader->spool->shared.persisted + 1;
+        pthread_mutex_unlock(&reader->spool->lock);
+    }
+    reader->reading = fragment;
+    reader->begun = false;
+    g_clear_pointer(&reader->tracks, g_bytes_unref);
+    kvg_fd_clear(&reader->fd);
+    forget_buffer(reader);
+}
+
+/* Makes the bytes [offset, offset + len) of the reader's segment available; NULL if they cannot be
+ * read. Reads ahead within @end. */
+static const uint8_t *
+fetch(KvgSpoolReader *reader, uint64_t offset, size_t len, uint64_t end)
+{
+    GByteArray *buffer = reader->buffer;
+    if (offset >= reader->buffer_offset && offset + len <= reader->buffer_offset + buffer->len)
+        return buffer->data + (offset - reader->buffer_offset);
+    if (offset + len > end)
+        return NULL;
+    const size_t want = (size_t)MIN(end - offset, MAX(len, READ_AHEAD_BYTES));
+    g_byte_array_set_size(buffer, (guint)want);
+    reader->buffer_offset = offset;
+    size_t got = 0;
+    while (got < want) {
+        const ssize_t n = pread(reader->fd, buffer->data + got, want - got, (off_t)(offset + got));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+    }
+    g_byte_array_set_size(buffer, (guint)got);
+    return got >= len ? buffer->data : NULL;
+}
+
+static bool
+open_for_reading(KvgSpoolReader *reader, uint64_t segment, GError **error)
+{
+    if (reader->fd >= 0 && reader->segment == segment)
+        return true;
+    kvg_fd_clear(&reader->fd);
+    forget_buffer(reader);
+    g_autofree char *path = kvg_spool_segment_path(reader->spool, segment);
+    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    reader->segment = segment;
+    if (reader->fd >= 0 || errno == ENOENT)
+        return true;
+    g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot open %s: %s", path, g_strerror(errno));
+    return false;
+}
+
+static bool
+take_payload(const KvgRecord *record, const uint8_t *payload, KvgSpoolEvent *event)
+{
+    if (record->kind == KVG_RECORD_TAG) {
+        event->kind = KVG_SPOOL_TAG;
+        return kvg_record_unpack_tag(payload, record->payload_len, &event->tag_name,
+                                     &event->tag_value);
+    }
+    event->kind = KVG_SPOOL_FRAME;
+    event->frame = (KvgFrame){.track = record->track,
+                              .key = record->key,
+                              .pts_us = record->time[0],
+                              .dts_us = record->time[1],
+                              .duration_us = record->time[2],
+                              .data = g_bytes_new(payload, record->payload_len)};
+    return true;
+}
+
+/* One record of @fragment: a frame or a tag; false: it cannot be read back. */
+static bool
+read_record(KvgSpoolReader *reader, const KvgSpoolFragment *fragment, KvgSpoolEvent *event)
+{
+    if (reader->fd < 0)
+        return false;
+    const uint64_t offset = reader->offset;
+    const uint8_t *head = fetch(reader, offset, KVG_RECORD_HEAD_BYTES, fragment->end);
+    KvgRecord record;
+    if (head == NULL || !kvg_record_read_head(head, &record) ||
+        record.fragment != fragment->number ||
+        (record.kind != KVG_RECORD_FRAME && record.kind != KVG_RECORD_TAG))
+        return false;
+    const uint8_t *payload =
+        fetch(reader, offset + KVG_RECORD_HEAD_BYTES, record.payload_len, fragment->end);
+    if (payload == NULL || kvg_crc32c(0, payload, record.payload_len) != record.payload_crc)
+        return false;
+    reader->offset = offset + KVG_RECORD_HEAD_BYTES + record.payload_len;
+    return take_payload(&record, payload, event);
+}
+
+/* A fragment that cannot be read back is a gap, and gone unless the writer is still in it. */
+static void
+skip_damaged(KvgSpoolReader *reader, uint64_t number, KvgSpoolEvent *event)
+{
+    KvgSpool *spool = reader->spool;
+    pthread_mutex_lock(&spool->lock);
+    spool->shared.torn_records++;
+    kvg_spool_remove(spool, number);
+    pthread_mutex_unlock(&spool->lock);
+    reader->reading = number + 1;
+    reader->begun = false;
+    event->kind = KVG_SPOOL_GAP;
+    event->gap_end = number;
+    KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
+                    "spool %s: fragment %" G_GUINT64_FORMAT " is damaged and left out", spool->path,
+                    number);
+}
+
+static void
+begin_next(KvgSpoolReader *reader, const KvgSpoolFragment *next, KvgSpoolEvent *event)
+{
+    if (reader->tracks == NULL || !g_bytes_equal(reader->tracks, next->tracks)) {
+        event->kind = KVG_SPOOL_TRACKS;
+        g_clear_pointer(&reader->tracks, g_bytes_unref);
+        reader->tracks = g_bytes_ref(next->tracks);
+        return;
+    }
+    event->kind = KVG_SPOOL_BEGIN;
+    reader->begun = true;
+    reader->offset = next->start;
+}
+
+/* What comes next, by the index alone; with the lock held. True: @event is complete; false: a
+ * record of @fragment (a copy, without its tracks) is to be read. */
+static bool
+next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, KvgSpoolFragment *fragment)
+{
+    const KvgSpoolFragment *next = kvg_spool_lookup(reader->spool, reader->reading);
+    if (next == NULL)
+        return true;
+    event->fragment = next->number;
+    event->timecode_ms = next->timecode_ms;
+    if (next->number != reader->reading) {
+        event->kind = KVG_SPOOL_GAP;
+        event->fragment = reader->reading;
+        event->gap_end = next->number - 1;
+        reader->reading = next->number;
+        reader->begun = false;
+        return true;
+    }
+    if (!reader->begun) {
+        begin_next(reader, next, event);
+        return true;
+    }
+    if (reader->offset < next->end) {
+        *fragment = *next;
+        fragment->tracks = NULL;
+        return false;
+    }
+    if (next->complete) {
+        event->kind = KVG_SPOOL_END;
+        reader->reading = next->number + 1;
+        reader->begun = false;
+    }
+    return true;
+}
+
+bool
+kvg_spool_read(KvgSpoolReader *reader, KvgSpoolEvent *event, GError **error)
+{
+    *event = (KvgSpoolEvent){.kind = KVG_SPOOL_NONE};
+    KvgSpoolFragment fragment = {0};
+    pthread_mutex_lock(&reader->spool->lock);
+    const bool done = next_by_index(reader, event, &fragment);
+    pthread_mutex_unlock(&reader->spool->lock);
+    if (!done) {
+        if (!open_for_reading(reader, fragment.segment, error))
+            return false;
+        if (!read_record(reader, &fragment, event))
+            skip_damaged(reader, fragment.number, event);
+        return true;
+    }
+    if (event->kind == KVG_SPOOL_NONE)
+        forget_buffer(reader);
+    if (event->kind == KVG_SPOOL_TRACKS) /* whole: packed here, or checked when recovered */
+        event->tracks = kvg_record_unpack_tracks(reader->tracks, &event->n_tracks);
+    return true;
+}
