@@ -18,6 +18,8 @@ typedef struct _KvgStream KvgStream;
  * @ca_path: CA file (PEM) for control and data plane; NULL: the system's store
  * @spool_path: required: folder of the spool; one folder per stream is made in it
  * @user_agent: prefix of the User-Agent header; NULL: "kvg/VERSION"
+ * @backlog_bps: bits per second that all streams together may use to catch up after an outage, on
+ *   top of what the cameras deliver meanwhile; 0: no limit
  */
 typedef struct {
     const char *region;
@@ -25,6 +27,7 @@ typedef struct {
     const char *ca_path;
     const char *spool_path;
     const char *user_agent;
+    uint64_t backlog_bps;
 } KvgProducerOptions;
 
 /* Starts the uploader thread. NULL on failure (bad option, spool folder not writable). */
@@ -49,6 +52,14 @@ typedef void (*KvgStreamNotify)(KvgStream *stream,
                                 void *user_data);
 
 /**
+ * KvgCatchUp: how the backlog of an outage goes up.
+ * @KVG_CATCH_UP_OLDEST_FIRST: in the order recorded; live pictures come when it is done
+ * @KVG_CATCH_UP_LIVE_FIRST: the newest at once, the rest behind it in sessions of a few seconds
+ * beside the live one (or in turn with it where the service takes one connection only)
+ */
+typedef enum { KVG_CATCH_UP_OLDEST_FIRST, KVG_CATCH_UP_LIVE_FIRST } KvgCatchUp;
+
+/**
  * KvgStreamOptions:
  * @name: required: KVS stream name
  * @credentials: required; the stream keeps a reference
@@ -59,6 +70,11 @@ typedef void (*KvgStreamNotify)(KvgStream *stream,
  *   true: a new fragment at the first key frame after @fragment_duration_ms
  * @spool_limit_bytes: 0: 1 GiB; beyond it whole oldest fragments are dropped and counted
  * @gather_us: 0: 50000; longest time a frame may wait to share a write with others
+ * @backlog_bps: as in KvgProducerOptions, for this stream alone
+ * @stale_ms: 0: 30000; a session with media under way that hears no acknowledgement for so long is
+ *   given up and its media sent again
+ * @pause_ms: 0: 3000; a camera that sends nothing for so long gets its fragment ended on the wire
+ *   (AWS_KINESISVIDEO_END_OF_FRAGMENT), so that what it sent is persisted and playable
  */
 typedef struct {
     const char *name;
@@ -70,6 +86,10 @@ typedef struct {
     bool fragment_by_time;
     uint64_t spool_limit_bytes;
     uint32_t gather_us;
+    KvgCatchUp catch_up;
+    uint64_t backlog_bps;
+    uint32_t stale_ms;
+    uint32_t pause_ms;
     KvgStreamNotify notify;
     void *user_data;
 } KvgStreamOptions;
@@ -93,7 +113,8 @@ bool kvg_stream_set_tracks(KvgStream *stream,
  *   KVG_ERROR_NO_SPACE if the spool's disk is full
  *
  * Appends @frame to the spool. Never waits for the network. Frames before the first key frame are
- * left out and counted (frames_before_key). On failure nothing was kept and the frame is counted as dropped.
+ * left out and counted (frames_before_key). On failure nothing was kept and the frame is counted as
+ * dropped.
  *
  * Thread: any one thread per stream. Source: PutMedia API; RFC 9559 section 5.1.3 (Cluster).
  */
@@ -101,24 +122,81 @@ bool kvg_stream_put_frame(KvgStream *stream,
                           const KvgFrame *frame,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * kvg_stream_put_metadata:
+ * @name: 1 to 128 bytes of UTF-8; not starting with "AWS", except
+ * AWS_KINESISVIDEO_IMAGE_GENERATION, AWS_KINESISVIDEO_IMAGE_PREFIX and
+ * AWS_KINESISVIDEO_NOTIFICATION
+ * @value: at most 256 bytes of UTF-8
+ * @persistent: for this fragment and all that follow, until put again; a persistent empty @value
+ *   ends that
+ * @error: KVG_ERROR_INVALID naming the limit that is broken; nothing was kept then
+ *
+ * Labels the fragment that is being recorded, or the next one if none is, with @name and @value. A
+ * fragment takes nine.
+ *
+ * Thread: the one that puts frames. Source: Kinesis Video Streams metadata.
+ */
+bool kvg_stream_put_metadata(KvgStream *stream,
+                             const char *name,
+                             const char *value,
+                             bool persistent,
+                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* Why PutMedia sessions ended. The first six are no failures. */
+typedef enum {
+    KVG_STREAM_END_ROTATED,  /* credentials or the 40 minutes were about to run out */
+    KVG_STREAM_END_TRACKS,   /* codec parameters changed */
+    KVG_STREAM_END_TIMECODE, /* the next fragment does not follow the last one in time */
+    KVG_STREAM_END_IDLE,     /* the camera sent nothing for a while */
+    KVG_STREAM_END_BACKLOG,  /* a turn of catching up was over */
+    KVG_STREAM_END_CLOSED,   /* the stream was closed */
+    KVG_STREAM_END_LOST,     /* connection refused, reset, timed out, TLS failed */
+    KVG_STREAM_END_REFUSED,  /* HTTP status of 300 or more */
+    KVG_STREAM_END_ERROR,    /* ERROR acknowledgement */
+    KVG_STREAM_END_STALE,    /* no acknowledgement in time */
+    KVG_STREAM_END_SERVICE,  /* the service ended it without saying why */
+} KvgStreamEnd;
+#define KVG_STREAM_N_ENDS 11
+const char *kvg_stream_end_to_string(KvgStreamEnd end);
+
 /* Counters since the stream was opened, and gauges. */
 typedef struct {
     KvgStreamState state;
     char reason[256];
-    uint64_t frames_put, frames_dropped, bytes_put;
-    uint64_t frames_before_key;   /* arrived before the first key frame: nothing could decode them */
+    uint64_t frames_put, bytes_put;
+    uint64_t frames_before_key; /* arrived before the first key frame: nothing could decode them */
     uint64_t timestamps_repaired; /* frames whose missing, equal or backward times were changed */
+    uint64_t frames_dropped;      /* sum of the four that follow */
+    uint64_t frames_dropped_invalid; /* kvg_stream_put_frame() said KVG_ERROR_INVALID */
+    uint64_t frames_dropped_full;    /* the spool could not take them, or the frame they need */
+    uint64_t frames_dropped_evicted; /* thrown out of a full spool, or unreadable in it */
+    uint64_t frames_dropped_refused; /* the service will never take them */
     uint64_t frames_persisted;
     uint64_t media_ms_persisted;  /* sum of the durations of persisted fragments */
     uint64_t fragments_put;       /* completed into the spool */
     uint64_t fragments_persisted; /* acknowledged PERSISTED */
-    uint64_t bytes_sent;          /* request body bytes, resends included */
-    uint64_t sessions;            /* PutMedia calls made */
     uint64_t fragments_dropped;   /* evicted from a full spool, or refused by the service */
-    uint64_t spool_bytes;         /* now in the spool, not yet persisted */
-    int64_t first_persisted_mono_us; /* 0: none yet */
-    int64_t last_persisted_mono_us;  /* 0: none yet */
-    int64_t last_ack_latency_ms;     /* end of fragment spooled to PERSISTED */
+    uint64_t fragments_resent;    /* sent again after a session failed */
+    uint64_t metadata_put;
+    uint64_t bytes_sent;                      /* request body bytes, resends included */
+    uint64_t sessions;                        /* PutMedia calls made */
+    uint64_t session_ends[KVG_STREAM_N_ENDS]; /* by KvgStreamEnd */
+    uint64_t acks_buffering, acks_received, acks_persisted, acks_error, acks_idle;
+    int last_error_id;          /* of the last ERROR acknowledgement; 0: none */
+    uint64_t throttled;         /* answers that asked to slow down */
+    uint64_t failures;          /* failed calls and sessions of every kind */
+    uint64_t clock_corrections; /* signatures refused for this machine's clock, and put right */
+    int64_t clock_offset_ms;    /* added to this machine's clock when signing */
+    uint64_t spool_bytes;       /* now in the spool, not yet persisted */
+    uint64_t spool_fragments;   /* now in the spool, not yet persisted; the open one included */
+    uint64_t spool_damaged;     /* records of the spool that could not be read back */
+    int64_t first_persisted_mono_us;    /* 0: none yet */
+    int64_t last_persisted_mono_us;     /* 0: none yet */
+    int64_t connect_ms;                 /* last session: from the call to its 200 */
+    int64_t buffering_latency_ms;       /* first byte of a fragment sent to BUFFERING */
+    int64_t received_latency_ms;        /* last byte of a fragment sent to RECEIVED */
+    int64_t last_ack_latency_ms;        /* end of fragment spooled to PERSISTED */
     int64_t credentials_expire_wall_ms; /* 0: never or unknown */
 } KvgStreamStats;
 /* Thread: any. */

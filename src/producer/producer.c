@@ -7,6 +7,7 @@
 #include "os/file.h"
 #include "os/log.h"
 #include "producer/fragmenter.h"
+#include "producer/metadata.h"
 #include "putmedia/uploader.h"
 #include "spool/spool.h"
 #include <pthread.h>
@@ -42,11 +43,13 @@ struct _KvgStream {
         bool said_forced, said_full;
         bool is_quiet; /* the head of a fragment is not worth a wake: its first frame follows */
         uint64_t open_fragment; /* 0: none */
+        KvgMetadata metadata;
     } mine;
 
     pthread_mutex_t lock; /* protects `shared`; held for copies only */
     struct {
-        uint64_t frames_put, frames_dropped, bytes_put, frames_before_key, fragments_put;
+        uint64_t frames_put, bytes_put, frames_before_key, fragments_put, metadata_put;
+        uint64_t frames_invalid, frames_full; /* dropped */
         uint64_t timestamps_repaired;
         int64_t last_ack_latency_ms;
         struct {
@@ -70,6 +73,20 @@ kvg_stream_state_to_string(KvgStreamState state)
         return "closed";
     }
     return "unknown";
+}
+
+const char *
+kvg_stream_end_to_string(KvgStreamEnd end)
+{
+    static const char *const names[KVG_STREAM_N_ENDS] = {
+        [KVG_STREAM_END_ROTATED] = "rotated",   [KVG_STREAM_END_TRACKS] = "tracks",
+        [KVG_STREAM_END_TIMECODE] = "timecode", [KVG_STREAM_END_IDLE] = "idle",
+        [KVG_STREAM_END_BACKLOG] = "backlog",   [KVG_STREAM_END_CLOSED] = "closed",
+        [KVG_STREAM_END_LOST] = "lost",         [KVG_STREAM_END_REFUSED] = "refused",
+        [KVG_STREAM_END_ERROR] = "error",       [KVG_STREAM_END_STALE] = "stale",
+        [KVG_STREAM_END_SERVICE] = "service",
+    };
+    return (unsigned)end < KVG_STREAM_N_ENDS ? names[end] : "unknown";
 }
 
 /* ---- producer ---- */
@@ -179,6 +196,7 @@ static void
 free_stream(KvgStream *stream)
 {
     kvg_spool_close(stream->spool);
+    kvg_metadata_clear(&stream->mine.metadata);
     pthread_mutex_destroy(&stream->lock);
     g_free(stream->name);
     g_free(stream);
@@ -358,13 +376,33 @@ say_forced(KvgStream *stream)
                     stream->name, KVG_FRAGMENT_MAX_MS / 1000);
 }
 
+/* Metadata that waited for this fragment. It is not worth refusing a frame for. */
+static void
+label_fragment(KvgStream *stream)
+{
+    KvgMetadata *metadata = &stream->mine.metadata;
+    for (unsigned i = 0; i < metadata->n_tags; i++) {
+        g_autoptr(GError) error = NULL;
+        const KvgMetadataTag *tag = &metadata->tags[i];
+        if (!kvg_spool_put_tag(stream->spool, tag->name, tag->value, &error))
+            KVG_LOG_WARNING(LOG_DOMAIN, "STREAM", stream->name,
+                            "stream '%s': metadata '%s' is lost: %s", stream->name, tag->name,
+                            error->message);
+    }
+    kvg_metadata_begun(metadata);
+}
+
 static bool
 spool_frame(KvgStream *stream, const KvgFrame *frame, KvgFragmenterVerdict verdict, GError **error)
 {
     if (verdict == KVG_FRAGMENTER_BEGIN &&
         !begin_fragment(stream, stream->mine.fragmenter.timecode_ms, error))
         return false;
-    return kvg_spool_put_frame(stream->spool, frame, error);
+    if (!kvg_spool_put_frame(stream->spool, frame, error))
+        return false;
+    if (verdict == KVG_FRAGMENTER_BEGIN)
+        label_fragment(stream);
+    return true;
 }
 
 bool
@@ -372,14 +410,14 @@ kvg_stream_put_frame(KvgStream *stream, const KvgFrame *frame, GError **error)
 {
     g_return_val_if_fail(stream != NULL && frame != NULL, false);
     if (!check_frame(stream, frame, error)) {
-        count_frame(stream, &stream->shared.frames_dropped, 0);
+        count_frame(stream, &stream->shared.frames_invalid, 0);
         return false;
     }
     KvgFrame repaired = *frame;
     const KvgFragmenterVerdict verdict = kvg_fragmenter_put(&stream->mine.fragmenter, &repaired);
     if (verdict == KVG_FRAGMENTER_LEAVE_OUT) {
         count_frame(stream,
-                    stream->mine.has_loss ? &stream->shared.frames_dropped
+                    stream->mine.has_loss ? &stream->shared.frames_full
                                           : &stream->shared.frames_before_key,
                     0);
         return true;
@@ -388,13 +426,51 @@ kvg_stream_put_frame(KvgStream *stream, const KvgFrame *frame, GError **error)
     g_autoptr(GError) failed = NULL;
     if (!spool_frame(stream, &repaired, verdict, &failed)) {
         break_gop(stream, failed);
-        count_frame(stream, &stream->shared.frames_dropped, 0);
+        count_frame(stream, &stream->shared.frames_full, 0);
         g_propagate_prefixed_error(error, g_steal_pointer(&failed), "stream '%s': ", stream->name);
         return false;
     }
     stream->mine.has_loss = false;
     stream->mine.said_full = false;
     count_frame(stream, &stream->shared.frames_put, g_bytes_get_size(frame->data));
+    return true;
+}
+
+static bool
+put_metadata(
+    KvgStream *stream, const char *name, const char *value, bool persistent, GError **error)
+{
+    KvgMetadata *metadata = &stream->mine.metadata;
+    const bool is_removal = persistent && *value == '\0';
+    const bool is_open = stream->mine.open_fragment != 0;
+    if (is_open && !is_removal && metadata->n_open == KVG_METADATA_MAX) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
+                    "metadata '%s': this fragment has its %d already", name, KVG_METADATA_MAX);
+        return false;
+    }
+    if ((persistent || !is_open) && !kvg_metadata_keep(metadata, name, value, persistent, error))
+        return false;
+    if (!is_open || is_removal)
+        return true;
+    if (!kvg_spool_put_tag(stream->spool, name, value, error))
+        return false;
+    metadata->n_open++;
+    return true;
+}
+
+bool
+kvg_stream_put_metadata(
+    KvgStream *stream, const char *name, const char *value, bool persistent, GError **error)
+{
+    g_return_val_if_fail(stream != NULL && name != NULL && value != NULL, false);
+    if (!kvg_metadata_check(name, value, error) ||
+        !put_metadata(stream, name, value, persistent, error)) {
+        g_prefix_error(error, "stream '%s': ", stream->name);
+        return false;
+    }
+    pthread_mutex_lock(&stream->lock);
+    stream->shared.metadata_put++;
+    pthread_mutex_unlock(&stream->lock);
     return true;
 }
 
@@ -423,8 +499,13 @@ kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats)
     g_strlcpy(stats->reason, upload.reason, sizeof stats->reason);
     pthread_mutex_lock(&stream->lock);
     stats->frames_put = stream->shared.frames_put;
-    stats->frames_dropped =
-        stream->shared.frames_dropped + spool.evicted_frames + upload.counts.frames_refused;
+    stats->frames_dropped_invalid = stream->shared.frames_invalid;
+    stats->frames_dropped_full = stream->shared.frames_full;
+    stats->frames_dropped_evicted = spool.evicted_frames;
+    stats->frames_dropped_refused = upload.counts.frames_refused;
+    stats->frames_dropped = stats->frames_dropped_invalid + stats->frames_dropped_full +
+                            stats->frames_dropped_evicted + stats->frames_dropped_refused;
+    stats->metadata_put = stream->shared.metadata_put;
     stats->bytes_put = stream->shared.bytes_put;
     stats->frames_before_key = stream->shared.frames_before_key;
     stats->fragments_put = stream->shared.fragments_put;

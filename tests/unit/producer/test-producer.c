@@ -605,6 +605,43 @@ test_nothing(Fixture *x, gconstpointer unused)
     g_assert_cmpuint(x->service.n_put, ==, 0);
 }
 
+/* The limits of the service are ours, and say what is wrong. */
+static void
+test_metadata_limits(Fixture *x, gconstpointer unused)
+{
+    g_autofree char *long_name = g_strnfill(129, 'n');
+    g_autofree char *long_value = g_strnfill(257, 'v');
+    const struct {
+        const char *name, *value, *text;
+    } bad[] = {
+        {"", "v", "1 to 128"},
+        {long_name, "v", "1 to 128"},
+        {"n", long_value, "at most 256"},
+        {"n\xff", "v", "UTF-8"},
+        {"n", "\xc0", "UTF-8"},
+        {"AWS_KINESISVIDEO_END_OF_FRAGMENT", "", "service's own"},
+        {"awsome", "v", "service's own"},
+    };
+    start_producer(x);
+    set_tracks(x, "avcc");
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_false(
+            kvg_stream_put_metadata(x->stream, bad[i].name, bad[i].value, false, &error));
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+        g_assert_nonnull(strstr(error->message, bad[i].text));
+    }
+    g_autoptr(GError) error = NULL;
+    put_frames(x, 1);
+    for (unsigned i = 0; i < 9; i++) {
+        g_autofree char *name = g_strdup_printf("n%u", i);
+        g_assert_true(kvg_stream_put_metadata(x->stream, name, "v", false, &error));
+    }
+    g_assert_false(kvg_stream_put_metadata(x->stream, "tenth", "v", false, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    close_stream(x);
+}
+
 #define ADD(path, function)                                                                        \
     g_test_add("/producer/" path, Fixture, NULL, set_up, function, tear_down)
 
@@ -624,5 +661,6 @@ main(int argc, char **argv)
     ADD("new-tracks", test_new_tracks);
     ADD("invalid", test_invalid);
     ADD("nothing", test_nothing);
+    ADD("metadata-limits", test_metadata_limits);
     return g_test_run();
 }
