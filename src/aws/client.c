@@ -119,7 +119,7 @@ sign(const KvgAwsRequest *request, const KvgKeys *keys)
     g_autoptr(GArray) headers = g_array_new(FALSE, FALSE, sizeof(KvgHeader));
     add_header(headers, "host", host);
     add_header(headers, "x-amz-date", date);
-    if (keys->session_token != NULL)
+    if (keys != NULL && keys->session_token != NULL)
         add_header(headers, "x-amz-security-token", keys->session_token);
     if (request->body != NULL)
         add_header(headers, "content-type",
@@ -135,13 +135,14 @@ sign(const KvgAwsRequest *request, const KvgKeys *keys)
                                      .region = request->region,
                                      .service = request->service};
     g_autofree char *authorization =
-        kvg_sigv4_authorization(&to_sign, keys->access_key, keys->secret_key);
+        keys != NULL ? kvg_sigv4_authorization(&to_sign, keys->access_key, keys->secret_key) : NULL;
     struct curl_slist *list = NULL;
     for (guint i = 0; i < headers->len; i++) {
         const KvgHeader *header = &g_array_index(headers, KvgHeader, i);
         append_line(&list, header->name, header->value);
     }
-    append_line(&list, "authorization", authorization);
+    if (authorization != NULL)
+        append_line(&list, "authorization", authorization);
     return curl_slist_append(list, "Expect:");
 }
 
@@ -239,9 +240,8 @@ get_header(CURL *easy, const char *name)
     return g_strndup(header->value, MAX_TEXT);
 }
 
-/* The text between <tag> and </tag>; good enough for the flat error documents of the query APIs. */
-static char *
-xml_text(const char *document, const char *tag)
+char *
+kvg_aws_xml_text(const char *document, const char *tag, size_t max)
 {
     g_autofree char *open = g_strdup_printf("<%s>", tag);
     g_autofree char *close = g_strdup_printf("</%s>", tag);
@@ -250,7 +250,7 @@ xml_text(const char *document, const char *tag)
     if (end == NULL)
         return NULL;
     start += strlen(open);
-    return g_strndup(start, MIN((size_t)(end - start), MAX_TEXT));
+    return g_strndup(start, MIN((size_t)(end - start), max));
 }
 
 static void
@@ -281,8 +281,8 @@ take_error(KvgAwsReply *reply, CURL *easy)
         return;
     }
     if (reply->error_type == NULL)
-        reply->error_type = xml_text(reply->body->str, "Code");
-    reply->error_text = xml_text(reply->body->str, "Message");
+        reply->error_type = kvg_aws_xml_text(reply->body->str, "Code", MAX_TEXT);
+    reply->error_text = kvg_aws_xml_text(reply->body->str, "Message", MAX_TEXT);
 }
 
 static KvgError
@@ -323,12 +323,12 @@ kvg_aws_transfer_end(KvgAwsTransfer *transfer, CURLcode result, GError **error)
 {
     KvgAwsReply *reply = transfer->reply;
     if (result != CURLE_OK) {
-        const bool is_trust =
-            result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE;
-        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY, "%s: %s%s", transfer->label,
+        const KvgTransportFault fault =
+            kvg_transport_judge(transfer->easy, result, transfer->curl_error);
+        g_set_error(error, KVG_ERROR, fault.code, "%s: %s: %s; %s", transfer->label, fault.link,
                     transfer->curl_error[0] != '\0' ? transfer->curl_error
                                                     : curl_easy_strerror(result),
-                    is_trust ? "; check the CA bundle and this machine's clock" : "");
+                    fault.remedy);
         return false;
     }
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &reply->status);

@@ -18,21 +18,33 @@ typedef struct {
 void kvg_keys_clear(KvgKeys *keys);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgKeys, kvg_keys_clear)
 
-/* Copies the keys in force, if they are good for another 30 s. False: a refresh is due. Thread:
- * any. */
+/* Copies the keys in force, if they are good for another 30 s; false: a renewal is due. The expiry
+ * is given by this machine's clock, whatever that is worth. Thread: any. */
 bool kvg_credentials_peek(KvgCredentials *credentials, KvgKeys *keys);
-/* Whether a refresh should begin now although the keys are still good (early, jittered). */
+/* Whether a renewal should begin now although the keys are still good: early and jittered, or
+ * because the file they came from has changed. */
 bool kvg_credentials_wants_refresh(KvgCredentials *credentials);
-/* True when there is something to refresh (IoT); static and environment keys never change. */
+/* False for fixed keys, which never change. */
 bool kvg_credentials_can_refresh(const KvgCredentials *credentials);
-/* An easy handle for the refresh request, body into @body; NULL and the reason (missing file...).
+
+/* One renewal: as many requests as the source needs, one after the other, for a curl_multi or
+ * blocking. Step (the result of the first step is ignored) until it says something else than
+ * REQUEST. */
+typedef struct _KvgRenewal KvgRenewal;
+typedef enum {
+    KVG_RENEWAL_FAILED,  /* the error names the broken link; the old keys stay until they expire */
+    KVG_RENEWAL_REQUEST, /* perform kvg_renewal_easy(), then step with its result */
+    KVG_RENEWAL_DONE,    /* new keys are in force */
+} KvgRenewalStep;
+KvgRenewal *kvg_renewal_new(KvgCredentials *credentials);
+KvgRenewalStep kvg_renewal_step(KvgRenewal *renewal, CURLcode result, GError **error);
+/* The request to perform. Valid until the next step; take it out of a multi before. */
+CURL *kvg_renewal_easy(const KvgRenewal *renewal);
+void kvg_renewal_free(KvgRenewal *renewal);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgRenewal, kvg_renewal_free)
+
+/* Peeks, renewing first if necessary; threads that ask at the same time share one renewal. Blocks.
  */
-CURL *kvg_credentials_refresh_begin(KvgCredentials *credentials, GString *body, GError **error);
-/* Judges the finished transfer and stores the new keys. The error names the broken link
- * (certificate, thing, policy, alias, role, network). Keeps the old keys on failure. */
-bool kvg_credentials_refresh_end(
-    KvgCredentials *credentials, CURL *easy, CURLcode result, const GString *body, GError **error);
-/* Peeks, refreshing first if necessary. Blocks. */
 bool kvg_credentials_get(KvgCredentials *credentials,
                          KvgKeys *keys,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -64,8 +76,9 @@ typedef struct {
 void kvg_aws_reply_clear(KvgAwsReply *reply);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgAwsReply, kvg_aws_reply_clear)
 
-/* A signed easy handle ready for curl_multi; results go into @reply, which must outlive it and was
- * zeroed by the caller. Headers live as long as the handle (freed by kvg_aws_request_free). */
+/* A signed easy handle (unsigned when @keys is NULL) ready for curl_multi; results go into @reply,
+ * which must outlive it and was zeroed by the caller. Headers live as long as the handle (freed by
+ * kvg_aws_request_free). */
 typedef struct _KvgAwsTransfer KvgAwsTransfer;
 KvgAwsTransfer *
 kvg_aws_transfer_new(const KvgAwsRequest *request, const KvgKeys *keys, KvgAwsReply *reply);

@@ -1,65 +1,85 @@
-/* Keys that never change, and keys from the AWS IoT credentials provider. Hides where keys come
- * from, when they are due for renewal, and what each refusal of the provider means. */
+/* The keys in force and when they are due for renewal, whatever source they come from; one object
+ * for everybody with the same identity. Hides: sources, sharing, clocks. */
 #include "aws/private.h"
+#include "aws/source.h"
 #include "base/clock.h"
-#include "base/json.h"
-#include "base/text.h"
-#include "os/file.h"
-#include <errno.h>
-#include <kvg/error.h>
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
-#define USABLE_MS 30000 /* keys that expire sooner are of no use to a request */
-#define MAX_FILE_BYTES (1024u * 1024)
-#define MAX_REPLY_BYTES (64u * 1024)
-#define MAX_KEY_LENGTH 4096
-#define CONNECT_TIMEOUT_MS 5000
-#define TOTAL_TIMEOUT_MS 10000
-
-typedef enum { SOURCE_STATIC, SOURCE_IOT } Source;
+#define RENEW_SOONEST_MS 5000
 
 struct _KvgCredentials {
     gatomicrefcount n_refs;
     /* constant */
-    Source source;
-    char *endpoint, *role_alias, *thing_name, *certificate_path, *key_path, *ca_path;
-    unsigned connect_timeout_ms, total_timeout_ms;
-    struct curl_slist *headers;
+    KvgSource *source; /* NULL: fixed keys */
+    char *identity;    /* key in the registry; NULL: not there */
 
+    pthread_mutex_t renewing; /* held by the one thread that renews for kvg_credentials_get() */
     pthread_mutex_t lock;
     struct {
         KvgKeys keys; /* access_key NULL: none yet */
-        int64_t renew_wall_ms;
+        /* Both by CLOCK_BOOTTIME, which neither jumps nor sleeps. 0: never */
+        int64_t expires_boot_ms, renew_boot_ms;
+        uint64_t stamp; /* of the files they came from */
     } shared;
 };
 
-static void
-free_secret(char **text)
-{
-    if (*text == NULL)
-        return;
-    explicit_bzero(*text, strlen(*text));
-    g_clear_pointer(text, g_free);
-}
+/* Credentials that can be renewed, by identity; holds no reference. Its lock comes before any
+ * other. */
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static GHashTable *registry;
 
-void
-kvg_keys_clear(KvgKeys *keys)
+static int64_t
+boot_ms(void)
 {
-    g_clear_pointer(&keys->access_key, g_free);
-    free_secret(&keys->secret_key);
-    free_secret(&keys->session_token);
-    keys->expires_wall_ms = 0;
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static KvgCredentials *
-credentials_new(Source source)
+credentials_new(void)
 {
     KvgCredentials *credentials = g_new0(KvgCredentials, 1);
     g_atomic_ref_count_init(&credentials->n_refs);
-    credentials->source = source;
     pthread_mutex_init(&credentials->lock, NULL);
+    pthread_mutex_init(&credentials->renewing, NULL);
+    return credentials;
+}
+
+static void
+credentials_free(KvgCredentials *credentials)
+{
+    kvg_source_free(credentials->source);
+    kvg_keys_clear(&credentials->shared.keys);
+    pthread_mutex_destroy(&credentials->lock);
+    pthread_mutex_destroy(&credentials->renewing);
+    g_free(credentials->identity);
+    g_free(credentials);
+}
+
+/* Those of the same identity that there are already, or new ones. Takes @source and @identity. */
+static KvgCredentials *
+share(KvgSource *source, char *identity)
+{
+    kvg_aws_init();
+    pthread_mutex_lock(&registry_lock);
+    if (registry == NULL)
+        registry = g_hash_table_new(g_str_hash, g_str_equal);
+    KvgCredentials *credentials = g_hash_table_lookup(registry, identity);
+    if (credentials != NULL) {
+        kvg_credentials_ref(credentials);
+        pthread_mutex_unlock(&registry_lock);
+        kvg_source_free(source);
+        g_free(identity);
+        return credentials;
+    }
+    credentials = credentials_new();
+    credentials->source = source;
+    credentials->identity = identity;
+    g_hash_table_insert(registry, identity, credentials);
+    pthread_mutex_unlock(&registry_lock);
     return credentials;
 }
 
@@ -69,87 +89,12 @@ kvg_credentials_new_static(const char *access_key,
                            const char *session_token)
 {
     g_return_val_if_fail(access_key != NULL && secret_key != NULL, NULL);
-    KvgCredentials *credentials = credentials_new(SOURCE_STATIC);
+    KvgCredentials *credentials = credentials_new();
     credentials->shared.keys = (KvgKeys){.access_key = g_strdup(access_key),
                                          .secret_key = g_strdup(secret_key),
                                          .session_token = g_strdup(session_token)};
     return credentials;
 }
-
-/* ---- environment and shared file ---- */
-
-static const char *
-get_environment(const char *name)
-{
-    const char *value = g_getenv(name);
-    return value != NULL && value[0] != '\0' ? value : NULL;
-}
-
-static char *
-file_value(GKeyFile *file, const char *profile, const char *key)
-{
-    g_autofree char *value = g_key_file_get_string(file, profile, key, NULL);
-    return value != NULL && g_strstrip(value)[0] != '\0' ? g_steal_pointer(&value) : NULL;
-}
-
-static KvgCredentials *
-read_shared_file(const char *path, const char *profile, GError **error)
-{
-    size_t len;
-    char *text = kvg_file_read(path, MAX_FILE_BYTES, &len, error);
-    if (text == NULL)
-        return NULL;
-    g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autoptr(GError) cause = NULL;
-    const bool ok = g_key_file_load_from_data(file, text, len, G_KEY_FILE_NONE, &cause);
-    free_secret(&text);
-    if (!ok) {
-        /* GLib's text may quote a line, and lines here hold secrets. */
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s: not an AWS credentials file", path);
-        return NULL;
-    }
-    g_autofree char *access_key = file_value(file, profile, "aws_access_key_id");
-    char *secret_key = file_value(file, profile, "aws_secret_access_key");
-    char *token = file_value(file, profile, "aws_session_token");
-    KvgCredentials *credentials = NULL;
-    if (access_key != NULL && secret_key != NULL)
-        credentials = kvg_credentials_new_static(access_key, secret_key, token);
-    else
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                    "%s: profile '%s' has no aws_access_key_id and aws_secret_access_key", path,
-                    profile);
-    free_secret(&secret_key);
-    free_secret(&token);
-    return credentials;
-}
-
-KvgCredentials *
-kvg_credentials_new_default(const char *profile, GError **error)
-{
-    const char *access_key = get_environment("AWS_ACCESS_KEY_ID");
-    const char *secret_key = get_environment("AWS_SECRET_ACCESS_KEY");
-    if (profile == NULL && access_key != NULL && secret_key != NULL)
-        return kvg_credentials_new_static(access_key, secret_key,
-                                          get_environment("AWS_SESSION_TOKEN"));
-    if (profile == NULL)
-        profile = get_environment("AWS_PROFILE");
-    if (profile == NULL)
-        profile = "default";
-    const char *given = get_environment("AWS_SHARED_CREDENTIALS_FILE");
-    g_autofree char *path = given != NULL
-                                ? g_strdup(given)
-                                : g_build_filename(g_get_home_dir(), ".aws", "credentials", NULL);
-    g_autoptr(GError) cause = NULL;
-    KvgCredentials *credentials = read_shared_file(path, profile, &cause);
-    if (credentials == NULL)
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                    "no AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, "
-                    "and %s",
-                    cause->message);
-    return credentials;
-}
-
-/* ---- IoT ---- */
 
 KvgCredentials *
 kvg_credentials_new_iot(const KvgIotIdentity *identity)
@@ -157,21 +102,31 @@ kvg_credentials_new_iot(const KvgIotIdentity *identity)
     g_return_val_if_fail(identity != NULL && identity->endpoint != NULL, NULL);
     g_return_val_if_fail(identity->role_alias != NULL && identity->thing_name != NULL, NULL);
     g_return_val_if_fail(identity->certificate_path != NULL && identity->key_path != NULL, NULL);
-    kvg_aws_init();
-    KvgCredentials *credentials = credentials_new(SOURCE_IOT);
-    credentials->endpoint = g_strdup(identity->endpoint);
-    credentials->role_alias = g_strdup(identity->role_alias);
-    credentials->thing_name = g_strdup(identity->thing_name);
-    credentials->certificate_path = g_strdup(identity->certificate_path);
-    credentials->key_path = g_strdup(identity->key_path);
-    credentials->ca_path = g_strdup(identity->ca_path);
-    credentials->connect_timeout_ms =
-        identity->connect_timeout_ms != 0 ? identity->connect_timeout_ms : CONNECT_TIMEOUT_MS;
-    credentials->total_timeout_ms =
-        identity->total_timeout_ms != 0 ? identity->total_timeout_ms : TOTAL_TIMEOUT_MS;
-    g_autofree char *thing = g_strdup_printf("x-amzn-iot-thingname: %s", identity->thing_name);
-    credentials->headers = curl_slist_append(NULL, thing);
-    return credentials;
+    return share(kvg_source_iot(identity),
+                 g_strdup_printf("iot\n%s\n%s\n%s\n%s\n%s\n%s\n%u\n%u", identity->endpoint,
+                                 identity->role_alias, identity->thing_name,
+                                 identity->certificate_path, identity->key_path,
+                                 identity->ca_path != NULL ? identity->ca_path : "",
+                                 identity->connect_timeout_ms, identity->total_timeout_ms));
+}
+
+KvgCredentials *
+kvg_credentials_new_file(const char *path)
+{
+    g_return_val_if_fail(path != NULL, NULL);
+    return share(kvg_source_key_file(path), g_strconcat("file\n", path, NULL));
+}
+
+KvgCredentials *
+kvg_credentials_new_default(const char *profile, GError **error)
+{
+    g_autoptr(KvgSource) chain = kvg_source_chain(profile);
+    /* What can be said now, is: a wrong profile is no reason to wait for a first request. */
+    g_autoptr(KvgSource) first = kvg_source_chain_resolve(chain, error);
+    if (first == NULL)
+        return NULL;
+    char *identity = kvg_source_chain_identity(chain);
+    return share(g_steal_pointer(&chain), identity);
 }
 
 KvgCredentials *
@@ -184,233 +139,137 @@ kvg_credentials_ref(KvgCredentials *credentials)
 void
 kvg_credentials_unref(KvgCredentials *credentials)
 {
-    if (credentials == NULL || !g_atomic_ref_count_dec(&credentials->n_refs))
+    if (credentials == NULL)
         return;
-    kvg_keys_clear(&credentials->shared.keys);
-    pthread_mutex_destroy(&credentials->lock);
-    curl_slist_free_all(credentials->headers);
-    g_free(credentials->endpoint);
-    g_free(credentials->role_alias);
-    g_free(credentials->thing_name);
-    g_free(credentials->certificate_path);
-    g_free(credentials->key_path);
-    g_free(credentials->ca_path);
-    g_free(credentials);
+    /* With the registry's lock, so that nobody finds there what is about to go. */
+    pthread_mutex_lock(&registry_lock);
+    const bool is_last = g_atomic_ref_count_dec(&credentials->n_refs);
+    if (is_last && credentials->identity != NULL)
+        g_hash_table_remove(registry, credentials->identity);
+    pthread_mutex_unlock(&registry_lock);
+    if (is_last)
+        credentials_free(credentials);
 }
+
+/* ---- keys in force ---- */
 
 bool
 kvg_credentials_peek(KvgCredentials *credentials, KvgKeys *keys)
 {
     pthread_mutex_lock(&credentials->lock);
     const KvgKeys *now = &credentials->shared.keys;
-    const bool usable =
-        now->access_key != NULL &&
-        (now->expires_wall_ms == 0 || now->expires_wall_ms > kvg_clock_wall_ms() + USABLE_MS);
-    if (usable)
+    const int64_t expires_ms = credentials->shared.expires_boot_ms;
+    const int64_t left_ms = expires_ms - boot_ms();
+    const bool is_usable =
+        now->access_key != NULL && (expires_ms == 0 || left_ms > KVG_KEYS_USABLE_MS);
+    if (is_usable)
         *keys = (KvgKeys){.access_key = g_strdup(now->access_key),
                           .secret_key = g_strdup(now->secret_key),
                           .session_token = g_strdup(now->session_token),
-                          .expires_wall_ms = now->expires_wall_ms};
+                          .expires_wall_ms = expires_ms != 0 ? kvg_clock_wall_ms() + left_ms : 0};
     pthread_mutex_unlock(&credentials->lock);
-    return usable;
-}
-
-bool
-kvg_credentials_wants_refresh(KvgCredentials *credentials)
-{
-    pthread_mutex_lock(&credentials->lock);
-    const bool wants = credentials->source == SOURCE_IOT &&
-                       kvg_clock_wall_ms() >= credentials->shared.renew_wall_ms;
-    pthread_mutex_unlock(&credentials->lock);
-    return wants;
+    return is_usable;
 }
 
 bool
 kvg_credentials_can_refresh(const KvgCredentials *credentials)
 {
-    return credentials->source == SOURCE_IOT;
+    return credentials->source != NULL;
 }
 
-static bool
-check_readable(const char *what, const char *path, GError **error)
+bool
+kvg_credentials_wants_refresh(KvgCredentials *credentials)
 {
-    if (access(path, R_OK) == 0)
-        return true;
-    g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH, "%s %s: %s; run kvg provision", what, path,
-                g_strerror(errno));
-    return false;
-}
-
-static size_t
-on_reply(char *data, size_t size, size_t n, void *user_data)
-{
-    GString *body = user_data;
-    if (body->len + n > MAX_REPLY_BYTES)
-        return 0;
-    g_string_append_len(body, data, (gssize)n);
-    return n;
-}
-
-CURL *
-kvg_credentials_refresh_begin(KvgCredentials *credentials, GString *body, GError **error)
-{
-    if (credentials->source != SOURCE_IOT) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH, "fixed keys cannot be renewed");
-        return NULL;
-    }
-    if (!check_readable("certificate", credentials->certificate_path, error) ||
-        !check_readable("private key", credentials->key_path, error) ||
-        (credentials->ca_path != NULL && !check_readable("CA file", credentials->ca_path, error)))
-        return NULL;
-    g_autofree char *alias = kvg_uri_escape(credentials->role_alias, false);
-    g_autofree char *url =
-        g_strdup_printf("https://%s/role-aliases/%s/credentials", credentials->endpoint, alias);
-    CURL *easy = curl_easy_init();
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https");
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, credentials->headers);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "kvg/" KVG_VERSION);
-    curl_easy_setopt(easy, CURLOPT_SSLCERT, credentials->certificate_path);
-    curl_easy_setopt(easy, CURLOPT_SSLKEY, credentials->key_path);
-    if (credentials->ca_path != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, credentials->ca_path);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)credentials->connect_timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)credentials->total_timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_reply);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, body);
-    /* A camera's certificate may have been replaced: no connection of an older one is reused. */
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-    return easy;
-}
-
-static bool
-judge_transport(const KvgCredentials *credentials, CURLcode result, GError **error)
-{
-    const char *remedy = "";
-    KvgError code = KVG_ERROR_RETRY;
-    if (result == CURLE_SSL_CERTPROBLEM) {
-        code = KVG_ERROR_AUTH;
-        remedy = "; the certificate and its private key must be PEM files that belong together";
-    } else if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE) {
-        remedy = "; check the CA file (ca_bundle) and this machine's clock";
-    } else if (result == CURLE_COULDNT_RESOLVE_HOST) {
-        remedy = "; check credentials_endpoint and the network";
-    }
-    g_set_error(error, KVG_ERROR, code, "credentials endpoint %s, thing '%s': %s%s",
-                credentials->endpoint, credentials->thing_name, curl_easy_strerror(result), remedy);
-    return false;
-}
-
-/* The provider's refusals, by the link that is broken. */
-static bool
-judge_refusal(const KvgCredentials *credentials, long status, const GString *body, GError **error)
-{
-    static const struct {
-        const char *message, *link, *remedy;
-    } table[] = {
-        {"Certificate is invalid", "certificate",
-         "it is unknown there or not ACTIVE; run kvg provision"},
-        {"Invalid thing name", "thing",
-         "it does not exist or the certificate is not attached to it; run kvg provision"},
-        {"Access Denied", "policy",
-         "no IoT policy allows iot:AssumeRoleWithCertificate on the role alias; run kvg provision"},
-        {"Role alias does not exist", "role alias", "run kvg provision"},
-        {"Unable to assume the role", "role",
-         "it is missing or does not trust credentials.iot.amazonaws.com; run kvg provision"},
-        {"CredentialDurationSeconds", "role", "its MaxSessionDuration is shorter than the alias'"},
-    };
-    g_autoptr(json_t) reply = kvg_json_parse_object(body->str, body->len, NULL);
-    const char *message = reply != NULL ? kvg_json_get_string(reply, "message") : NULL;
-    if (status >= 500 || status == 429) {
-        g_set_error(error, KVG_ERROR, status == 429 ? KVG_ERROR_THROTTLED : KVG_ERROR_RETRY,
-                    "credentials endpoint %s: HTTP %ld", credentials->endpoint, status);
+    const KvgSource *source = credentials->source;
+    if (source == NULL)
         return false;
-    }
-    for (size_t i = 0; message != NULL && i < G_N_ELEMENTS(table); i++) {
-        if (strstr(message, table[i].message) == NULL)
-            continue;
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                    "thing '%s', certificate %s, role alias '%s': the %s was refused (%s): %s",
-                    credentials->thing_name, credentials->certificate_path, credentials->role_alias,
-                    table[i].link, message, table[i].remedy);
-        return false;
-    }
-    g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                "credentials endpoint %s, thing '%s': HTTP %ld%s%.200s", credentials->endpoint,
-                credentials->thing_name, status, message != NULL ? ": " : "",
-                message != NULL ? message : "");
-    return false;
-}
-
-static bool
-parse_keys(const GString *body, KvgKeys *keys)
-{
-    g_autoptr(json_t) reply = kvg_json_parse_object(body->str, body->len, NULL);
-    const json_t *found = reply != NULL ? json_object_get(reply, "credentials") : NULL;
-    const char *access_key = kvg_json_get_string(found, "accessKeyId");
-    const char *secret_key = kvg_json_get_string(found, "secretAccessKey");
-    const char *token = kvg_json_get_string(found, "sessionToken");
-    const char *expiration = kvg_json_get_string(found, "expiration");
-    if (access_key == NULL || secret_key == NULL || token == NULL || expiration == NULL ||
-        strlen(access_key) > MAX_KEY_LENGTH || strlen(secret_key) > MAX_KEY_LENGTH)
-        return false;
-    g_autoptr(GDateTime) expires = g_date_time_new_from_iso8601(expiration, NULL);
-    if (expires == NULL)
-        return false;
-    *keys = (KvgKeys){.access_key = g_strdup(access_key),
-                      .secret_key = g_strdup(secret_key),
-                      .session_token = g_strdup(token),
-                      .expires_wall_ms = g_date_time_to_unix(expires) * 1000};
-    return true;
+    const uint64_t stamp = source->class->stamp != NULL ? source->class->stamp(source) : 0;
+    pthread_mutex_lock(&credentials->lock);
+    const int64_t renew_ms = credentials->shared.renew_boot_ms;
+    const bool wants = credentials->shared.keys.access_key == NULL ||
+                       (renew_ms != 0 && boot_ms() >= renew_ms) ||
+                       stamp != credentials->shared.stamp;
+    pthread_mutex_unlock(&credentials->lock);
+    return wants;
 }
 
 /* Renewal is due after 70 to 85 % of the life, so that many cameras do not come at once. */
 static void
-store_keys(KvgCredentials *credentials, KvgKeys *keys, int64_t now_ms)
+store_keys(KvgCredentials *credentials, KvgKeys *keys, uint64_t stamp)
 {
-    const int64_t life_ms = keys->expires_wall_ms - now_ms;
-    const int64_t renew_ms = now_ms + life_ms * g_random_int_range(70, 86) / 100;
+    const int64_t now_ms = boot_ms();
+    const int64_t life_ms =
+        keys->expires_wall_ms != 0 ? keys->expires_wall_ms - kvg_clock_wall_ms() : 0;
+    const int64_t wait_ms = life_ms * g_random_int_range(70, 86) / 100;
     pthread_mutex_lock(&credentials->lock);
     KvgKeys old = credentials->shared.keys;
     credentials->shared.keys = *keys;
-    credentials->shared.renew_wall_ms = renew_ms;
+    credentials->shared.stamp = stamp;
+    credentials->shared.expires_boot_ms = life_ms != 0 ? now_ms + life_ms : 0;
+    credentials->shared.renew_boot_ms = life_ms != 0 ? now_ms + MAX(wait_ms, RENEW_SOONEST_MS) : 0;
     pthread_mutex_unlock(&credentials->lock);
     *keys = (KvgKeys){0};
     kvg_keys_clear(&old);
 }
 
-bool
-kvg_credentials_refresh_end(
-    KvgCredentials *credentials, CURL *easy, CURLcode result, const GString *body, GError **error)
+/* ---- renewal ---- */
+
+struct _KvgRenewal {
+    KvgCredentials *credentials;
+    KvgAttempt *attempt;
+    uint64_t stamp; /* before the files were read: a change in between is noticed */
+};
+
+KvgRenewal *
+kvg_renewal_new(KvgCredentials *credentials)
 {
-    if (result != CURLE_OK)
-        return judge_transport(credentials, result, error);
-    long status = 0;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200)
-        return judge_refusal(credentials, status, body, error);
-    g_auto(KvgKeys) keys = {0};
-    const bool ok = parse_keys(body, &keys);
-    explicit_bzero(body->str, body->len);
-    if (!ok) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY,
-                    "credentials endpoint %s: the answer could not be understood",
-                    credentials->endpoint);
-        return false;
-    }
-    const int64_t now_ms = kvg_clock_wall_ms();
-    if (keys.expires_wall_ms <= now_ms + USABLE_MS) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                    "credentials endpoint %s: the credentials for thing '%s' have expired already; "
-                    "is this machine's clock right?",
-                    credentials->endpoint, credentials->thing_name);
-        return false;
-    }
-    store_keys(credentials, &keys, now_ms);
-    return true;
+    KvgRenewal *renewal = g_new0(KvgRenewal, 1);
+    renewal->credentials = kvg_credentials_ref(credentials);
+    renewal->attempt = kvg_attempt_new();
+    const KvgSource *source = credentials->source;
+    if (source != NULL && source->class->stamp != NULL)
+        renewal->stamp = source->class->stamp(source);
+    return renewal;
+}
+
+KvgRenewalStep
+kvg_renewal_step(KvgRenewal *renewal, CURLcode result, GError **error)
+{
+    KvgCredentials *credentials = renewal->credentials;
+    if (credentials->source == NULL)
+        return kvg_fault(error, KVG_ERROR_AUTH, "fixed AWS keys", "key", "give other ones",
+                         "they were refused and cannot be renewed");
+    const KvgRenewalStep step =
+        kvg_attempt_step(renewal->attempt, credentials->source, result, error);
+    if (step == KVG_RENEWAL_DONE)
+        store_keys(credentials, &renewal->attempt->keys, renewal->stamp);
+    return step;
+}
+
+CURL *
+kvg_renewal_easy(const KvgRenewal *renewal)
+{
+    return kvg_attempt_easy(renewal->attempt);
+}
+
+void
+kvg_renewal_free(KvgRenewal *renewal)
+{
+    if (renewal == NULL)
+        return;
+    kvg_attempt_free(renewal->attempt);
+    kvg_credentials_unref(renewal->credentials);
+    g_free(renewal);
+}
+
+static bool
+renew_blocking(KvgCredentials *credentials, GError **error)
+{
+    g_autoptr(KvgRenewal) renewal = kvg_renewal_new(credentials);
+    KvgRenewalStep step = kvg_renewal_step(renewal, CURLE_OK, error);
+    while (step == KVG_RENEWAL_REQUEST)
+        step = kvg_renewal_step(renewal, curl_easy_perform(kvg_renewal_easy(renewal)), error);
+    return step == KVG_RENEWAL_DONE;
 }
 
 bool
@@ -418,15 +277,14 @@ kvg_credentials_get(KvgCredentials *credentials, KvgKeys *keys, GError **error)
 {
     if (kvg_credentials_peek(credentials, keys))
         return true;
-    g_autoptr(GString) body = g_string_new(NULL);
-    g_autoptr(CURL) easy = kvg_credentials_refresh_begin(credentials, body, error);
-    if (easy == NULL)
-        return false;
-    const CURLcode result = curl_easy_perform(easy);
-    if (!kvg_credentials_refresh_end(credentials, easy, result, body, error))
-        return false;
-    if (kvg_credentials_peek(credentials, keys))
-        return true;
-    g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH, "the credentials expire too soon");
-    return false;
+    pthread_mutex_lock(&credentials->renewing);
+    bool ok = kvg_credentials_peek(credentials, keys); /* another thread's renewal */
+    if (!ok && renew_blocking(credentials, error)) {
+        ok = kvg_credentials_peek(credentials, keys);
+        if (!ok)
+            kvg_fault(error, KVG_ERROR_AUTH, "AWS credentials", "clock", "try again",
+                      "the new keys expire at once");
+    }
+    pthread_mutex_unlock(&credentials->renewing);
+    return ok;
 }

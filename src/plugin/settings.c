@@ -1,13 +1,11 @@
 #include "plugin/settings.h"
 #include "base/text.h"
-#include "os/file.h"
 #include <gst/gst.h>
 #include <string.h>
 
 #define UNSET_ACCESS_KEY "access_key"
 #define UNSET_SECRET_KEY "secret_key"
 #define UNSET_SESSION_TOKEN "session_token"
-#define CREDENTIAL_FILE_MAX (64 * 1024)
 /* storage-size was memory in the element this one replaces; on disk there is room for an outage. */
 #define MIN_SPOOL_BYTES (1024u * 1024 * 1024)
 
@@ -357,35 +355,6 @@ iot_credentials(const KvgSinkSettings *settings, const GstStructure *iot, GError
     return kvg_credentials_new_iot(&identity);
 }
 
-/* "CREDENTIALS key secret", "... key expiration secret" or "... key expiration secret token". */
-static KvgCredentials *
-file_credentials(const char *path, GError **error)
-{
-    g_autofree char *text = kvg_file_read(path, CREDENTIAL_FILE_MAX, NULL, error);
-    if (text == NULL)
-        return NULL;
-
-    g_auto(GStrv) raw = g_strsplit_set(text, " \t\r\n", -1);
-    const char *words[6] = {NULL};
-    unsigned n = 0;
-    for (unsigned i = 0; raw[i] != NULL && n < G_N_ELEMENTS(words); i++) {
-        if (raw[i][0] != '\0')
-            words[n++] = raw[i];
-    }
-    if (n < 3 || n > 5 || !g_str_equal(words[0], "CREDENTIALS")) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_AUTH,
-                    "%s: not a line \"CREDENTIALS key [expiration] secret [token]\"", path);
-        memset(text, 0, strlen(text));
-        return NULL;
-    }
-    KvgCredentials *credentials =
-        kvg_credentials_new_static(words[1], words[n == 3 ? 2 : 3], n == 5 ? words[4] : NULL);
-    for (unsigned i = 0; raw[i] != NULL; i++)
-        memset(raw[i], 0, strlen(raw[i]));
-    memset(text, 0, strlen(text));
-    return credentials;
-}
-
 static KvgCredentials *
 make_credentials(const KvgSinkSettings *settings, GError **error)
 {
@@ -408,7 +377,7 @@ make_credentials(const KvgSinkSettings *settings, GError **error)
     const char *path = given(settings, KVG_SINK_CREDENTIAL_PATH, NULL);
     if (!in_environment && path != NULL &&
         (settings->is_set[KVG_SINK_CREDENTIAL_PATH] || g_file_test(path, G_FILE_TEST_EXISTS)))
-        return file_credentials(path, error);
+        return kvg_credentials_new_file(path);
     return kvg_credentials_new_default(NULL, error);
 }
 

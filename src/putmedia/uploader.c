@@ -35,8 +35,7 @@ typedef struct {
     KvgCredentials *credentials;
     unsigned n_users;
     Transfer transfer;
-    CURL *easy; /* NULL: none in progress */
-    GString *body;
+    KvgRenewal *renewal; /* NULL: none in progress */
     KvgBackoff backoff; /* of renewals that nobody is waiting for yet */
     int64_t not_before_us;
     char *last_error; /* said in the log; not said again */
@@ -214,7 +213,6 @@ use_refresh(KvgUploader *uploader, KvgCredentials *credentials)
         refresh->uploader = uploader;
         refresh->credentials = credentials;
         refresh->transfer = (Transfer){TRANSFER_REFRESH, refresh};
-        refresh->body = g_string_new(NULL);
         refresh->backoff = (KvgBackoff){.base_ms = 2000, .cap_ms = 60000};
         g_hash_table_insert(uploader->mine.refreshes, credentials, refresh);
     }
@@ -228,11 +226,9 @@ drop_refresh(Refresh *refresh)
     if (--refresh->n_users > 0)
         return;
     g_hash_table_remove(refresh->uploader->mine.refreshes, refresh->credentials);
-    if (refresh->easy != NULL) {
-        curl_multi_remove_handle(refresh->uploader->multi, refresh->easy);
-        curl_easy_cleanup(refresh->easy);
-    }
-    g_string_free(refresh->body, TRUE);
+    if (refresh->renewal != NULL)
+        curl_multi_remove_handle(refresh->uploader->multi, kvg_renewal_easy(refresh->renewal));
+    kvg_renewal_free(refresh->renewal);
     g_free(refresh->last_error);
     g_free(refresh);
 }
@@ -269,31 +265,35 @@ end_refresh(Refresh *refresh, const GError *error)
     KVG_LOG_WARNING(LOG_DOMAIN, "REASON", error->message, "credentials: %s", error->message);
 }
 
+/* @result: of the renewal's last request. */
+static void
+step_refresh(Refresh *refresh, CURLcode result)
+{
+    g_autoptr(GError) error = NULL;
+    if (kvg_renewal_step(refresh->renewal, result, &error) == KVG_RENEWAL_REQUEST) {
+        CURL *easy = kvg_renewal_easy(refresh->renewal);
+        curl_easy_setopt(easy, CURLOPT_PRIVATE, &refresh->transfer);
+        curl_multi_add_handle(refresh->uploader->multi, easy);
+        return;
+    }
+    g_clear_pointer(&refresh->renewal, kvg_renewal_free);
+    end_refresh(refresh, error);
+}
+
 static void
 begin_refresh(Refresh *refresh)
 {
-    if (refresh->easy != NULL)
+    if (refresh->renewal != NULL)
         return;
-    g_autoptr(GError) error = NULL;
-    g_string_truncate(refresh->body, 0);
-    refresh->easy = kvg_credentials_refresh_begin(refresh->credentials, refresh->body, &error);
-    if (refresh->easy == NULL) {
-        end_refresh(refresh, error);
-        return;
-    }
-    curl_easy_setopt(refresh->easy, CURLOPT_PRIVATE, &refresh->transfer);
-    curl_multi_add_handle(refresh->uploader->multi, refresh->easy);
+    refresh->renewal = kvg_renewal_new(refresh->credentials);
+    step_refresh(refresh, CURLE_OK);
 }
 
 static void
 on_refresh_done(Refresh *refresh, CURLcode result)
 {
-    g_autoptr(GError) error = NULL;
-    CURL *easy = g_steal_pointer(&refresh->easy);
-    curl_multi_remove_handle(refresh->uploader->multi, easy);
-    kvg_credentials_refresh_end(refresh->credentials, easy, result, refresh->body, &error);
-    curl_easy_cleanup(easy);
-    end_refresh(refresh, error);
+    curl_multi_remove_handle(refresh->uploader->multi, kvg_renewal_easy(refresh->renewal));
+    step_refresh(refresh, result);
 }
 
 static void
@@ -844,7 +844,7 @@ renew_in_time(KvgUpload *upload, int64_t now_us)
     if (now_us < upload->mine.refresh_check_us)
         return;
     upload->mine.refresh_check_us = now_us + REFRESH_CHECK_US;
-    if (refresh->easy == NULL && now_us >= refresh->not_before_us &&
+    if (refresh->renewal == NULL && now_us >= refresh->not_before_us &&
         kvg_credentials_can_refresh(refresh->credentials) &&
         kvg_credentials_wants_refresh(refresh->credentials))
         begin_refresh(refresh);
