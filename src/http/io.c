@@ -217,3 +217,10 @@ kvg_http_io_close(KvgHttpExchange *x)
     g_clear_pointer(&x->peer_certificate, X509_free);
     g_clear_pointer(&x->ssl, SSL_free);
 }
+
+bool
+kvg_http_peer_has_left(const KvgHttpExchange *x)
+{
+    struct pollfd fd = {.fd = x->fd, .events = POLLRDHUP};
+    return x->is_gone || poll(&fd, 1, 0) != 0;
+}

@@ -61,6 +61,8 @@ uint16_t kvg_http_local_port(const KvgHttpExchange *x);
 X509 *kvg_http_peer_certificate(const KvgHttpExchange *x); /* borrowed; NULL if none */
 bool kvg_http_peer_verified(const KvgHttpExchange *x);
 bool kvg_http_is_stopping(const KvgHttpExchange *x);
+/* The client has hung up. Only a response that waits for something needs to ask. */
+bool kvg_http_peer_has_left(const KvgHttpExchange *x);
 
 /* ---- the body ---- */
 typedef enum {

@@ -136,6 +136,7 @@ open_data(Program *program, GError **error)
     server->store = kvg_store_open(&(KvgStoreOptions){.path = store_path}, error);
     if (server->store == NULL || !kvg_control_open(server, error))
         return false;
+    server->live = kvg_live_new();
     program->ingest = kvg_ingest_new(server);
     program->playback = kvg_playback_new(server);
     return true;
@@ -235,6 +236,7 @@ shut_down(Program *program)
         kvg_ingest_free(program->ingest);
     if (program->server.store != NULL)
         kvg_store_close(program->server.store);
+    kvg_live_free(program->server.live);
     kvg_ca_close(program->server.ca);
     kvg_state_close(program->server.state);
     kvg_fd_clear(&program->lock);

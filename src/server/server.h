@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "http/server.h"
+#include "server/live/live.h"
 #include "server/store/store.h"
 #include <glib.h>
 #include <sqlite3.h>
@@ -26,6 +27,7 @@ typedef struct {
     const char *account; /* 12 digits */
     KvgState *state;
     KvgStore *store;
+    KvgLive *live;
     KvgCa *ca;
     uint16_t https_port, mtls_port, http_port;
     const char *listen_address;
@@ -108,7 +110,7 @@ KvgIngest *kvg_ingest_new(KvgServer *server);
 void kvg_ingest_free(KvgIngest *ingest); /* after the HTTP servers have stopped */
 void kvg_ingest_handle(KvgIngest *ingest, KvgHttpExchange *x);
 
-/* playback: POST /getHLSStreamingSessionURL, GET /hls/v1/... */
+/* playback: the reading operations, and GET of what session URLs lead to */
 typedef struct _KvgPlayback KvgPlayback;
 KvgPlayback *kvg_playback_new(KvgServer *server);
 void kvg_playback_free(KvgPlayback *playback);

@@ -18,8 +18,9 @@
 #define IDLE_PERIOD_MS 5000
 #define IDLE_LIMIT_MS 30000
 #define SESSION_LIMIT_MS (45 * 60 * 1000ll)
-#define OVERLAP_MS 15000 /* an older call of the same stream may go on so long beside a newer one  \
-                          */
+#define OVERLAP_MS                                                                                 \
+    15000 /* an older call of the same stream may go on so long beside a newer one                 \
+           */
 #define MAX_CALLS_PER_STREAM 3
 #define FINISH_LIMIT_S 60
 #define MAX_HELD_BYTES (1024ull * 1024 * 1024)
@@ -188,6 +189,8 @@ flush_acks(Session *s)
 
 typedef struct {
     Call *call;
+    KvgLive *live;
+    char *stream_arn;
     uint64_t timecode;
     char number[64];
 } Stored;
@@ -208,7 +211,10 @@ on_stored(const GError *error, void *user_data)
         kvg_http_wake(call->shared.x);
     pthread_cond_broadcast(&call->changed);
     pthread_mutex_unlock(&call->lock);
+    if (error == NULL)
+        kvg_live_notify(stored->live, stored->stream_arn);
     call_unref(call);
+    g_free(stored->stream_arn);
     g_free(stored);
 }
 
@@ -217,6 +223,8 @@ store(Session *s, const KvgAssemblerEvent *event)
 {
     Stored *stored = g_new0(Stored, 1);
     stored->call = call_ref(s->call);
+    stored->live = s->ingest->server->live;
+    stored->stream_arn = g_strdup(s->stream.arn);
     stored->timecode = event->timecode;
     g_strlcpy(stored->number, s->number, sizeof stored->number);
     KvgFragment fragment = {

@@ -112,6 +112,17 @@ kvg_fragment_reader_new(GBytes *header, GBytes *media, bool with_samples, GError
     return g_steal_pointer(&reader);
 }
 
+KvgFragmentReader *
+kvg_fragment_read(
+    KvgStore *store, const char *stream_arn, const char *number, bool with_samples, GError **error)
+{
+    g_autoptr(GBytes) header = NULL;
+    g_autoptr(GBytes) media = NULL;
+    if (!kvg_store_read(store, stream_arn, number, &header, &media, error))
+        return NULL;
+    return kvg_fragment_reader_new(header, media, with_samples, error);
+}
+
 const KvgTrack *
 kvg_fragment_reader_track(const KvgFragmentReader *reader, unsigned number)
 {
@@ -134,9 +145,10 @@ kvg_fragment_reader_playable(const KvgFragmentReader *reader, KvgTrackType type)
 }
 
 const KvgTrack *
-kvg_fragment_reader_first(const KvgFragmentReader *reader)
+kvg_fragment_reader_tracks(const KvgFragmentReader *reader, size_t *n)
 {
-    return &reader->tracks[0];
+    *n = reader->n_tracks;
+    return reader->tracks;
 }
 
 uint32_t

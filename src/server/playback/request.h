@@ -1,19 +1,19 @@
-/* What POST /getHLSStreamingSessionURL asks for. No I/O. */
+/* What POST /getHLSStreamingSessionURL and /getDASHStreamingSessionURL ask for. No I/O. */
 #pragma once
 
 #include "base/json.h"
 #include "server/playback/session.h"
 
-typedef struct {
-    char *stream_name, *stream_arn; /* exactly one is set */
-    int64_t expires_s;
-    KvgPlaybackSession session; /* mode, order, range, what to show; not yet the stream */
-} KvgPlaybackRequest;
-
-void kvg_playback_request_clear(KvgPlaybackRequest *request);
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgPlaybackRequest, kvg_playback_request_clear)
-/* KVG_ERROR_INVALID says what is wrong, in the words for the caller. */
+/* Fills in @session but for its id, stream and origin. KVG_ERROR_INVALID says what is wrong, in the
+ * words for the caller. */
 bool kvg_playback_request_parse(const json_t *json,
+                                KvgPlaybackProtocol protocol,
                                 int64_t now_ms,
-                                KvgPlaybackRequest *request,
+                                KvgPlaybackSession *session,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The range of a selector that needs both ends: LIVE_REPLAY and ON_DEMAND, clips. */
+bool kvg_playback_check_range(KvgStoreOrder order,
+                              int64_t from_ms,
+                              int64_t to_ms,
+                              int64_t now_ms,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;

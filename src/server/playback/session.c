@@ -1,19 +1,11 @@
-/* Sealing and opening of session tokens: AES-256-GCM over a fixed layout, base64url, and the
- * trailing
- * "~" of the real service's tokens. */
+/* A session in a fixed layout, sealed, in the alphabet of URLs, and with the trailing "~" of the
+ * real service's tokens. */
 #include "server/playback/session.h"
 
 #include "base/bytes.h"
-#include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <string.h>
 
-#define LAYOUT 1
-#define NONCE_BYTES 12
-#define TAG_BYTES 16
-#define MAX_TOKEN 4096
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
+#define LAYOUT 2
 
 static GByteArray *
 write_layout(const KvgPlaybackSession *session)
@@ -21,10 +13,13 @@ write_layout(const KvgPlaybackSession *session)
     GByteArray *out = g_byte_array_new();
     kvg_bytes_put_u8(out, LAYOUT);
     kvg_bytes_put(out, session->id, sizeof session->id);
+    kvg_bytes_put_u8(out, (uint8_t)session->protocol);
     kvg_bytes_put_u8(out, (uint8_t)session->mode);
     kvg_bytes_put_u8(out, (uint8_t)session->order);
     kvg_bytes_put_u8(out, (uint8_t)session->discontinuity);
+    kvg_bytes_put_u8(out, session->is_ts);
     kvg_bytes_put_u8(out, session->shows_timestamps);
+    kvg_bytes_put_u8(out, session->shows_numbers);
     kvg_bytes_put_u32(out, session->max_results);
     const int64_t times[] = {session->created_ms, session->expires_ms, session->from_ms,
                              session->to_ms, session->origin_ms};
@@ -41,10 +36,13 @@ read_layout(const uint8_t *data, size_t len, KvgPlaybackSession *session)
     KvgReader reader = kvg_reader_init(data, len);
     const uint8_t layout = kvg_reader_u8(&reader);
     const uint8_t *id = kvg_reader_take(&reader, sizeof session->id);
+    session->protocol = (KvgPlaybackProtocol)kvg_reader_u8(&reader);
     session->mode = (KvgPlaybackMode)kvg_reader_u8(&reader);
     session->order = (KvgStoreOrder)kvg_reader_u8(&reader);
     session->discontinuity = (KvgDiscontinuityMode)kvg_reader_u8(&reader);
+    session->is_ts = kvg_reader_u8(&reader) != 0;
     session->shows_timestamps = kvg_reader_u8(&reader) != 0;
+    session->shows_numbers = kvg_reader_u8(&reader) != 0;
     session->max_results = kvg_reader_u32(&reader);
     int64_t *const times[] = {&session->created_ms, &session->expires_ms, &session->from_ms,
                               &session->to_ms, &session->origin_ms};
@@ -59,34 +57,6 @@ read_layout(const uint8_t *data, size_t len, KvgPlaybackSession *session)
     return true;
 }
 
-static bool
-encrypt(
-    const uint8_t *key, const uint8_t *nonce, const GByteArray *plain, uint8_t *out, uint8_t *tag)
-{
-    g_autoptr(EVP_CIPHER_CTX) cipher = EVP_CIPHER_CTX_new();
-    int n = 0;
-    return cipher != NULL && EVP_EncryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, key, nonce) == 1 &&
-           EVP_EncryptUpdate(cipher, out, &n, plain->data, (int)plain->len) == 1 &&
-           EVP_EncryptFinal_ex(cipher, out + n, &n) == 1 &&
-           EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, tag) == 1;
-}
-
-static bool
-decrypt(const uint8_t *key,
-        const uint8_t *nonce,
-        const uint8_t *in,
-        int len,
-        uint8_t *tag,
-        uint8_t *out)
-{
-    g_autoptr(EVP_CIPHER_CTX) cipher = EVP_CIPHER_CTX_new();
-    int n = 0;
-    return cipher != NULL && EVP_DecryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, key, nonce) == 1 &&
-           EVP_DecryptUpdate(cipher, out, &n, in, len) == 1 &&
-           EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1 &&
-           EVP_DecryptFinal_ex(cipher, out + n, &n) == 1;
-}
-
 static void
 swap_alphabet(char *text, const char *from, const char *to)
 {
@@ -99,43 +69,33 @@ swap_alphabet(char *text, const char *from, const char *to)
 }
 
 char *
-kvg_playback_session_seal(const KvgPlaybackSession *session,
-                          const uint8_t key[KVG_PLAYBACK_KEY_BYTES])
+kvg_playback_session_seal(const KvgPlaybackSession *session, const uint8_t key[KVG_SEAL_KEY_BYTES])
 {
     g_autoptr(GByteArray) plain = write_layout(session);
-    const size_t len = NONCE_BYTES + plain->len + TAG_BYTES;
-    g_autofree uint8_t *sealed = g_malloc(len);
-    if (RAND_bytes(sealed, NONCE_BYTES) != 1 ||
-        !encrypt(key, sealed, plain, sealed + NONCE_BYTES, sealed + len - TAG_BYTES))
+    g_autofree char *text = kvg_seal(plain, key);
+    if (text == NULL)
         return NULL;
-    g_autofree char *text = g_base64_encode(sealed, len);
     swap_alphabet(text, "+/", "-_");
-    char *padding = strchr(text, '=');
-    if (padding != NULL)
-        *padding = '\0';
+    text[strcspn(text, "=")] = '\0';
     return g_strconcat(text, "~", NULL);
 }
 
 bool
 kvg_playback_session_open(const char *token,
-                          const uint8_t key[KVG_PLAYBACK_KEY_BYTES],
+                          const uint8_t key[KVG_SEAL_KEY_BYTES],
                           KvgPlaybackSession *session)
 {
     const size_t token_len = strlen(token);
-    if (token_len < 2 || token_len > MAX_TOKEN || token[token_len - 1] != '~')
+    if (token_len < 2 || token[token_len - 1] != '~')
         return false;
     g_autofree char *body = g_strndup(token, token_len - 1);
     swap_alphabet(body, "-_", "+/");
     static const char *const paddings[] = {"", "===", "==", "="};
     g_autofree char *text = g_strconcat(body, paddings[(token_len - 1) % 4], NULL);
-    gsize len = 0;
-    g_autofree uint8_t *sealed = g_base64_decode(text, &len);
-    if (len <= NONCE_BYTES + TAG_BYTES)
+    g_autoptr(GBytes) plain = kvg_unseal(text, key);
+    if (plain == NULL)
         return false;
-    const size_t plain_len = len - NONCE_BYTES - TAG_BYTES;
-    g_autofree uint8_t *plain = g_malloc(plain_len + TAG_BYTES);
-    if (!decrypt(key, sealed, sealed + NONCE_BYTES, (int)plain_len, sealed + len - TAG_BYTES,
-                 plain))
-        return false;
-    return read_layout(plain, plain_len, session);
+    gsize len;
+    const uint8_t *data = g_bytes_get_data(plain, &len);
+    return read_layout(data, len, session);
 }

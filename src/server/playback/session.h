@@ -3,13 +3,13 @@
  */
 #pragma once
 
+#include "server/playback/seal.h"
 #include "server/store/store.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KVG_PLAYBACK_KEY_BYTES 32
-
+typedef enum { KVG_PLAYBACK_HLS, KVG_PLAYBACK_DASH } KvgPlaybackProtocol;
 typedef enum {
     KVG_PLAYBACK_LIVE,
     KVG_PLAYBACK_LIVE_REPLAY,
@@ -23,10 +23,13 @@ typedef enum {
 
 typedef struct {
     uint8_t id[16]; /* random */
+    KvgPlaybackProtocol protocol;
     KvgPlaybackMode mode;
     KvgStoreOrder order;
     KvgDiscontinuityMode discontinuity;
+    bool is_ts; /* HLS: MPEG-TS, not fragmented MP4 */
     bool shows_timestamps;
+    bool shows_numbers; /* DASH */
     uint32_t max_results;
     int64_t created_ms, expires_ms;
     int64_t from_ms, to_ms; /* in @order's time; LIVE: server time of the first fragment */
@@ -36,8 +39,8 @@ typedef struct {
 
 /* URL-safe text (g_free); NULL if the system has no randomness. */
 char *kvg_playback_session_seal(const KvgPlaybackSession *session,
-                                const uint8_t key[KVG_PLAYBACK_KEY_BYTES]);
+                                const uint8_t key[KVG_SEAL_KEY_BYTES]);
 /* False for anything that was not sealed with @key. Does not look at expires_ms. */
 bool kvg_playback_session_open(const char *token,
-                               const uint8_t key[KVG_PLAYBACK_KEY_BYTES],
+                               const uint8_t key[KVG_SEAL_KEY_BYTES],
                                KvgPlaybackSession *session) G_GNUC_WARN_UNUSED_RESULT;

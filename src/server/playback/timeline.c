@@ -204,12 +204,9 @@ read_init_id(KvgTimeline *timeline, KvgStore *store, size_t i)
     if (entry->has_init)
         return entry->init_id;
     g_autoptr(GError) error = NULL;
-    g_autoptr(GBytes) header = NULL;
-    g_autoptr(GBytes) media = NULL;
-    g_autoptr(KvgFragmentReader) reader = NULL;
     const char *arn = timeline->session.stream_arn;
-    if (kvg_store_read(store, arn, entry->info.number, &header, &media, &error))
-        reader = kvg_fragment_reader_new(header, media, false, &error);
+    g_autoptr(KvgFragmentReader) reader =
+        kvg_fragment_read(store, arn, entry->info.number, false, &error);
     if (reader != NULL) {
         entry->init_id = kvg_fragment_reader_init_id(reader);
     } else {

@@ -10,6 +10,7 @@
 
 #define LOG_DOMAIN "server-store"
 #define VERSION 1
+#define NUMBER_DIGITS 47
 
 /* Version 1. */
 static const char SCHEMA[] =
@@ -275,6 +276,25 @@ reverse(GArray *infos)
     }
 }
 
+/* Closes @row. */
+static GArray *
+read_infos(KvgStoreIndex *index, KvgStatement row, GError **error)
+{
+    GArray *infos = g_array_new(FALSE, FALSE, sizeof(KvgFragmentInfo));
+    while (kvg_sql_step(row)) {
+        KvgLogRecord record;
+        read_row(row, &record);
+        g_array_append_val(infos, record.info);
+    }
+    const int code = sqlite3_errcode(index->reader);
+    if (row == NULL || (code != SQLITE_DONE && code != SQLITE_OK && code != SQLITE_ROW)) {
+        fail(index->reader, error);
+        g_clear_pointer(&infos, g_array_unref);
+    }
+    sqlite3_finalize(row);
+    return infos;
+}
+
 GArray *
 kvg_store_index_list(KvgStoreIndex *index,
                      const char *stream_arn,
@@ -285,26 +305,43 @@ kvg_store_index_list(KvgStoreIndex *index,
                      bool newest,
                      GError **error)
 {
-    GArray *infos = g_array_new(FALSE, FALSE, sizeof(KvgFragmentInfo));
     pthread_mutex_lock(&index->read_lock);
-    {
-        g_auto(KvgStatement) row =
-            kvg_sql_query(index->reader, list_sql(order, newest), "tiii", stream_arn, from_ms,
-                          to_ms, (int64_t)MIN(max, (size_t)INT64_MAX));
-        while (kvg_sql_step(row)) {
-            KvgLogRecord record;
-            read_row(row, &record);
-            g_array_append_val(infos, record.info);
-        }
-        const int code = sqlite3_errcode(index->reader);
-        if (row == NULL || (code != SQLITE_DONE && code != SQLITE_OK && code != SQLITE_ROW)) {
-            fail(index->reader, error);
-            g_clear_pointer(&infos, g_array_unref);
-        }
-    }
+    GArray *infos =
+        read_infos(index,
+                   kvg_sql_query(index->reader, list_sql(order, newest), "tiii", stream_arn,
+                                 from_ms, to_ms, (int64_t)MIN(max, (size_t)INT64_MAX)),
+                   error);
     pthread_mutex_unlock(&index->read_lock);
     if (infos != NULL && newest)
         reverse(infos);
+    return infos;
+}
+
+/* Numbers are compared as numbers: all of ours have 47 digits, an asked one may have any. */
+GArray *
+kvg_store_index_list_after(KvgStoreIndex *index,
+                           const char *stream_arn,
+                           KvgStoreOrder order,
+                           int64_t from_ms,
+                           int64_t to_ms,
+                           const char *after,
+                           size_t max,
+                           GError **error)
+{
+    const char *sql =
+        order == KVG_STORE_BY_SERVER_TIME
+            ? "SELECT " COLUMNS " FROM fragment WHERE stream = (SELECT id FROM stream WHERE arn = "
+              "?1) AND number > ?5 AND +server_ms BETWEEN ?2 AND ?3 ORDER BY number LIMIT ?4"
+            : "SELECT " COLUMNS " FROM fragment WHERE stream = (SELECT id FROM stream WHERE arn = "
+              "?1) AND number > ?5 AND +producer_ms BETWEEN ?2 AND ?3 ORDER BY number LIMIT ?4";
+    const size_t len = strlen(after);
+    const char *from = len < NUMBER_DIGITS ? "" : len > NUMBER_DIGITS ? ":" : after;
+    pthread_mutex_lock(&index->read_lock);
+    GArray *infos = read_infos(index,
+                               kvg_sql_query(index->reader, sql, "tiiit", stream_arn, from_ms,
+                                             to_ms, (int64_t)MIN(max, (size_t)INT64_MAX), from),
+                               error);
+    pthread_mutex_unlock(&index->read_lock);
     return infos;
 }
 

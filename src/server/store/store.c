@@ -456,6 +456,36 @@ kvg_store_list(KvgStore *store,
                                 error);
 }
 
+GArray *
+kvg_store_list_after(KvgStore *store,
+                     const char *stream_arn,
+                     KvgStoreOrder order,
+                     int64_t from_ms,
+                     int64_t to_ms,
+                     const char *after,
+                     size_t max,
+                     GError **error)
+{
+    return kvg_store_index_list_after(store->index, stream_arn, order, from_ms, to_ms, after, max,
+                                      error);
+}
+
+bool
+kvg_store_find(KvgStore *store,
+               const char *stream_arn,
+               const char *number,
+               KvgFragmentInfo *info,
+               GError **error)
+{
+    g_auto(KvgLogRecord) record = {0};
+    if (kvg_store_index_find(store->index, stream_arn, number, &record)) {
+        *info = record.info;
+        return true;
+    }
+    g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "no fragment %s in %s", number, stream_arn);
+    return false;
+}
+
 bool
 kvg_store_read(KvgStore *store,
                const char *stream_arn,

@@ -56,6 +56,21 @@ GArray *kvg_store_list(KvgStore *store,
                        size_t max,
                        bool newest,
                        GError **error);
+/* As above, but only those behind fragment number @after (decimal; "": all). */
+GArray *kvg_store_list_after(KvgStore *store,
+                             const char *stream_arn,
+                             KvgStoreOrder order,
+                             int64_t from_ms,
+                             int64_t to_ms,
+                             const char *after,
+                             size_t max,
+                             GError **error);
+/* What is known of one fragment. KVG_ERROR_NOT_FOUND. */
+bool kvg_store_find(KvgStore *store,
+                    const char *stream_arn,
+                    const char *number,
+                    KvgFragmentInfo *info,
+                    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Reads and verifies one fragment. KVG_ERROR_NOT_FOUND, KVG_ERROR_CORRUPT. Thread: any. */
 bool kvg_store_read(KvgStore *store,
                     const char *stream_arn,

@@ -64,6 +64,40 @@ kvg_store_list(KvgStore *store,
     return infos;
 }
 
+GArray *
+kvg_store_list_after(KvgStore *store,
+                     const char *stream_arn,
+                     KvgStoreOrder order,
+                     int64_t from_ms,
+                     int64_t to_ms,
+                     const char *after,
+                     size_t max,
+                     GError **error)
+{
+    GArray *infos =
+        kvg_store_list(store, stream_arn, order, from_ms, to_ms, G_MAXUINT, false, error);
+    while (infos->len > 0 && strcmp(g_array_index(infos, KvgFragmentInfo, 0).number, after) <= 0)
+        g_array_remove_index(infos, 0);
+    g_array_set_size(infos, MIN(infos->len, (guint)max));
+    return infos;
+}
+
+bool
+kvg_store_find(KvgStore *store,
+               const char *stream_arn,
+               const char *number,
+               KvgFragmentInfo *info,
+               GError **error)
+{
+    for (guint i = 0; i < stored->len; i++) {
+        *info = g_array_index(stored, Stored, i).info;
+        if (strcmp(info->number, number) == 0)
+            return true;
+    }
+    g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "no fragment");
+    return false;
+}
+
 bool
 kvg_store_read(KvgStore *store,
                const char *stream_arn,
@@ -97,7 +131,9 @@ struct _KvgHttpExchange {
     const char *body;
     int status;
     GString *headers;
+    GByteArray *stream;
     GBytes *reply;
+    unsigned n_waits;
 };
 
 const char *
@@ -152,6 +188,44 @@ kvg_http_respond_json(KvgHttpExchange *x, int status, const char *json)
     return kvg_http_respond(x, status, NULL, 0, json, strlen(json));
 }
 
+bool
+kvg_http_begin_stream(KvgHttpExchange *x, int status, const KvgHeader *headers, size_t n_headers)
+{
+    g_assert_cmpint(x->status, ==, 0);
+    x->status = status;
+    x->stream = g_byte_array_new();
+    return true;
+}
+
+bool
+kvg_http_write_chunk(KvgHttpExchange *x, const void *data, size_t len)
+{
+    g_byte_array_append(x->stream, data, (guint)len);
+    return true;
+}
+
+bool
+kvg_http_end_stream(KvgHttpExchange *x)
+{
+    x->reply = g_byte_array_free_to_bytes(g_steal_pointer(&x->stream));
+    return true;
+}
+
+/* An endless response ends when it has nothing more to send. */
+bool
+kvg_http_is_stopping(const KvgHttpExchange *x)
+{
+    return false;
+}
+
+bool
+kvg_http_peer_has_left(const KvgHttpExchange *x)
+{
+    const bool has_left = x->n_waits == 2;
+    ((KvgHttpExchange *)(uintptr_t)x)->n_waits++;
+    return has_left;
+}
+
 /* ---- the rest of the server ---- */
 
 static bool is_allowed;
@@ -175,7 +249,8 @@ kvg_auth_require(KvgServer *server,
                  const char *action,
                  const char *resource_arn)
 {
-    g_assert_cmpstr(action, ==, "kinesisvideo:GetHLSStreamingSessionURL");
+    g_assert_true(g_str_has_prefix(action, "kinesisvideo:Get") ||
+                  strcmp(action, "kinesisvideo:ListFragments") == 0);
     if (!is_allowed)
         kvg_respond_error(x, 403, "AccessDeniedException", "no");
     return is_allowed;
@@ -238,6 +313,7 @@ setup(Fixture *f, const void *data)
     f->server.data_path = f->folder;
     f->server.region = "us-east-1";
     f->server.account = "123456789012";
+    f->server.live = kvg_live_new();
     f->playback = kvg_playback_new(&f->server);
     stored = g_array_new(FALSE, TRUE, sizeof(Stored));
     g_array_set_clear_func(stored, stored_clear);
@@ -252,6 +328,7 @@ static void
 teardown(Fixture *f, const void *data)
 {
     kvg_playback_free(f->playback);
+    kvg_live_free(f->server.live);
     g_array_unref(stored);
     g_autoptr(GError) error = NULL;
     g_assert_true(kvg_dir_remove(f->folder, &error));
@@ -419,8 +496,8 @@ test_parameters(Fixture *f, const void *data)
         {"{\"StreamName\":\"cam\",\"MaxMediaPlaylistFragmentResults\":0}", 400,
          "InvalidArgumentException"},
         {"{\"StreamName\":\"cam\",\"MaxMediaPlaylistFragmentResults\":5000}", 200, NULL},
-        {"{\"StreamName\":\"cam\",\"ContainerFormat\":\"MPEG_TS\"}", 400,
-         "InvalidArgumentException"},
+        {"{\"StreamName\":\"cam\",\"ContainerFormat\":\"MPEG_TS\"}", 200, NULL},
+        {"{\"StreamName\":\"cam\",\"ContainerFormat\":\"MPEG\"}", 400, "InvalidArgumentException"},
         {"{\"StreamName\":\"cam\",\"HLSFragmentSelector\":1}", 400, "InvalidArgumentException"},
         {"{\"StreamName\":\"cam\",\"HLSFragmentSelector\":{\"TimestampRange\":"
          "{\"StartTimestamp\":5}}}",
