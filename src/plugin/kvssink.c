@@ -18,7 +18,9 @@
  * ]| A camera as it is, with its own certificate.
  */
 #include "plugin/kvssink.h"
+#include "media/annexb.h"
 #include "media/h264.h"
+#include "media/parameter_sets.h"
 #include "plugin/settings.h"
 #include "plugin/timeline.h"
 #include <string.h>
@@ -287,7 +289,9 @@ follow_parameter_sets(GstKvsSink *self, GBytes *annexb)
 {
     gsize len = 0;
     const uint8_t *data = g_bytes_get_data(annexb, &len);
-    g_autoptr(GBytes) avcc = kvg_annexb_build_avcc(data, len);
+    g_autoptr(KvgParameterSets) sets = kvg_parameter_sets_new(KVG_VIDEO_H264);
+    kvg_parameter_sets_put_unit(sets, data, len, 0);
+    g_autoptr(GBytes) avcc = kvg_parameter_sets_build(sets);
     if (avcc == NULL)
         return self->flow.has_track;
     if (self->flow.has_track && self->flow.codec_data != NULL &&

@@ -197,6 +197,7 @@ free_stream(KvgStream *stream)
 {
     kvg_spool_close(stream->spool);
     kvg_metadata_clear(&stream->mine.metadata);
+    kvg_fragmenter_clear(&stream->mine.fragmenter);
     pthread_mutex_destroy(&stream->lock);
     g_free(stream->name);
     g_free(stream);
@@ -267,10 +268,23 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
 /* ---- frames ---- */
 
 static bool
+put_stand_ins(KvgStream *stream, GError **error)
+{
+    KvgFrame frame;
+    while (kvg_fragmenter_take_stand_in(&stream->mine.fragmenter, &frame)) {
+        if (!kvg_spool_put_frame(stream->spool, &frame, error))
+            return false;
+    }
+    return true;
+}
+
+static bool
 end_fragment(KvgStream *stream, GError **error)
 {
     if (stream->mine.open_fragment == 0)
         return true;
+    if (!put_stand_ins(stream, error))
+        return false;
     const uint64_t fragment = stream->mine.open_fragment;
     stream->mine.open_fragment = 0;
     pthread_mutex_lock(&stream->lock);
@@ -314,6 +328,7 @@ kvg_stream_set_tracks(KvgStream *stream, const KvgTrack *tracks, size_t n_tracks
             return false;
         }
     }
+    kvg_fragmenter_break(&stream->mine.fragmenter);
     if (!end_fragment(stream, error))
         return false;
     if (!kvg_spool_put_tracks(stream->spool, tracks, n_tracks, error))
@@ -545,6 +560,7 @@ kvg_stream_close(KvgStream *stream, int64_t timeout_ms, GError **error)
         return true;
     KvgProducer *producer = stream->producer;
     g_autoptr(GError) spool_error = NULL;
+    kvg_fragmenter_break(&stream->mine.fragmenter);
     const bool is_ended = end_fragment(stream, &spool_error);
     bool ok = flush_stream(stream, timeout_ms, error);
     if (ok && !is_ended) {

@@ -1,4 +1,4 @@
-/* H.264 parameter sets and framing: known SPS, cropping, damage, and the Annex-B conversions. */
+/* H.264: known SPS, cropping, damage, avcC. */
 #include "media/h264.h"
 
 #include <kvg/error.h>
@@ -87,77 +87,6 @@ test_avcc(void)
     g_assert_null(kvg_h264_build_avcc(sps_720p, sizeof sps_720p, pps, 0));
 }
 
-static void
-test_annexb(void)
-{
-    static const struct {
-        const char *in;
-        size_t len;
-        const char *out; /* NULL: no start code */
-        size_t out_len;
-    } cases[] = {
-        {"", 0, NULL, 0},
-        {"\x00\x00\x00\x05hello", 9, NULL, 0},
-        {"\x00\x00\x01"
-         "a",
-         4,
-         "\x00\x00\x00\x01"
-         "a",
-         5},
-        {"\x00\x00\x00\x01"
-         "ab\x00\x00\x01"
-         "c\x00\x00\x00\x01"
-         "d\x00\x00",
-         16,
-         "\x00\x00\x00\x02"
-         "ab\x00\x00\x00\x01"
-         "c\x00\x00\x00\x01"
-         "d",
-         16},
-        {"\x00\x00\x01\x00\x00\x01"
-         "x",
-         7, "\x00\x00\x00\x01x", 5},
-        {"\x00\x00\x01", 3, "", 0},
-        {"\x00\x00\x01"
-         "a\x00\x00\x03\x01"
-         "b",
-         9,
-         "\x00\x00\x00\x06"
-         "a\x00\x00\x03\x01"
-         "b",
-         10},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(GBytes) out = kvg_annexb_to_lengths((const uint8_t *)cases[i].in, cases[i].len);
-        if (cases[i].out == NULL) {
-            g_assert_null(out);
-            continue;
-        }
-        g_assert_nonnull(out);
-        gsize len;
-        const void *data = g_bytes_get_data(out, &len);
-        g_assert_cmpmem(data, (int)len, cases[i].out, (int)cases[i].out_len);
-    }
-}
-
-static void
-test_annexb_avcc(void)
-{
-    g_autoptr(GByteArray) unit = g_byte_array_new();
-    const uint8_t code[] = {0, 0, 0, 1};
-    const uint8_t aud[] = {0x09, 0xf0};
-    g_byte_array_append(unit, code, 4);
-    g_byte_array_append(unit, aud, sizeof aud);
-    g_byte_array_append(unit, code, 4);
-    g_byte_array_append(unit, sps_720p, sizeof sps_720p);
-    g_assert_null(kvg_annexb_build_avcc(unit->data, unit->len));
-    g_byte_array_append(unit, code + 1, 3);
-    g_byte_array_append(unit, pps, sizeof pps);
-    g_autoptr(GBytes) found = kvg_annexb_build_avcc(unit->data, unit->len);
-    g_autoptr(GBytes) built = kvg_h264_build_avcc(sps_720p, sizeof sps_720p, pps, sizeof pps);
-    g_assert_true(g_bytes_equal(found, built));
-}
-
 int
 main(int argc, char **argv)
 {
@@ -165,7 +94,5 @@ main(int argc, char **argv)
     g_test_add_func("/h264/sps", test_sps);
     g_test_add_func("/h264/sps-damaged", test_sps_damaged);
     g_test_add_func("/h264/avcc", test_avcc);
-    g_test_add_func("/h264/annexb", test_annexb);
-    g_test_add_func("/h264/annexb-avcc", test_annexb_avcc);
     return g_test_run();
 }

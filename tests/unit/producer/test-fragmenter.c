@@ -25,6 +25,7 @@ set_up(Fixture *x, gconstpointer unused)
 static void
 tear_down(Fixture *x, gconstpointer unused)
 {
+    kvg_fragmenter_clear(&x->f);
     g_bytes_unref(x->data);
 }
 
@@ -194,6 +195,88 @@ test_after_restart(Fixture *x, gconstpointer unused)
     g_assert_cmpint(x->f.timecode_ms, ==, START_US / 1000 + 5001);
 }
 
+/* Audio alone: every frame is a key frame, so time decides. */
+static void
+test_audio_only(Fixture *x, gconstpointer unused)
+{
+    g_assert_true(kvg_fragmenter_set_tracks(&x->f, &audio, 1));
+    unsigned n = 0;
+    for (int i = 0; i < 500; i++)
+        n += put(x, 2, START_US + i * 20000, true) == KVG_FRAGMENTER_BEGIN;
+    g_assert_cmpuint(n, ==, 6); /* 10 s in fragments of 2 s, each a frame early */
+}
+
+/* A microphone that stops: each fragment that lacks it gets silence, within its own times. */
+static void
+test_stand_in(Fixture *x, gconstpointer unused)
+{
+    static const uint8_t law[18] = {7, 0, 1, 0};
+    g_autoptr(GBytes) private = g_bytes_new_static(law, sizeof law);
+    const KvgTrack both[] = {video,
+                             {.number = 2,
+                              .type = KVG_TRACK_AUDIO,
+                              .codec_id = "A_MS/ACM",
+                              .codec_private = private,
+                              .channels = 1}};
+    KvgFrame filler;
+    g_assert_true(kvg_fragmenter_set_tracks(&x->f, both, 2));
+    put(x, 1, START_US, true);
+    put(x, 2, START_US + 10000, true);
+    g_assert_cmpint(put(x, 1, START_US + 1000000, true), ==, KVG_FRAGMENTER_BEGIN);
+    g_assert_false(kvg_fragmenter_take_stand_in(&x->f, &filler));
+    put(x, 1, START_US + 1500000, false);
+    g_assert_cmpint(put(x, 1, START_US + 2000000, true), ==, KVG_FRAGMENTER_BEGIN);
+    g_assert_true(kvg_fragmenter_take_stand_in(&x->f, &filler));
+    g_assert_cmpuint(filler.track, ==, 2);
+    g_assert_cmpint(filler.pts_us, ==, START_US + 1500000);
+    g_assert_cmpint(*(const uint8_t *)g_bytes_get_data(filler.data, NULL), ==, 0xff);
+    g_assert_false(kvg_fragmenter_take_stand_in(&x->f, &filler));
+    /* The last fragment, too. */
+    kvg_fragmenter_break(&x->f);
+    g_assert_true(kvg_fragmenter_take_stand_in(&x->f, &filler));
+    g_assert_false(kvg_fragmenter_take_stand_in(&x->f, &filler));
+}
+
+/* A codec whose silence is not known repeats its last frame. */
+static void
+test_stand_in_unknown(Fixture *x, gconstpointer unused)
+{
+    const KvgTrack both[] = {video, audio};
+    KvgFrame filler;
+    g_assert_true(kvg_fragmenter_set_tracks(&x->f, both, 2));
+    put(x, 1, START_US, true);
+    kvg_fragmenter_break(&x->f);
+    g_assert_false(kvg_fragmenter_take_stand_in(&x->f, &filler)); /* nothing to repeat yet */
+    put(x, 1, START_US + 1000000, true);
+    put(x, 2, START_US + 1010000, true);
+    put(x, 1, START_US + 2000000, true);
+    put(x, 1, START_US + 3000000, true);
+    g_assert_true(kvg_fragmenter_take_stand_in(&x->f, &filler));
+    g_assert_true(filler.data == x->data);
+}
+
+/* A GOP of a minute with two B-frames: no frame is as early as the latest of the fragment before.
+ */
+static void
+test_long_gop_b_frames(Fixture *x, gconstpointer unused)
+{
+    static const int order[] = {2, 0, 1};
+    int64_t latest_ms = -1, before_ms = -1;
+    for (int i = 0; i < 60 * 25; i++) {
+        KvgFrame frame = {.track = 1,
+                          .key = i == 0,
+                          .dts_us = START_US + (int64_t)i * FRAME_US,
+                          .pts_us = START_US + (i / 3 * 3 + order[i % 3] + 2) * FRAME_US,
+                          .data = x->data};
+        if (kvg_fragmenter_put(&x->f, &frame) == KVG_FRAGMENTER_BEGIN)
+            before_ms = latest_ms;
+        g_assert_cmpint(frame.pts_us / 1000, >, before_ms);
+        latest_ms = MAX(latest_ms, frame.pts_us / 1000);
+    }
+    g_assert_cmpuint(x->f.forced, ==, 3);
+    g_assert_cmpuint(x->f.repaired, ==, 0);
+}
+
 #define ADD(path, function)                                                                        \
     g_test_add("/fragmenter/" path, Fixture, NULL, set_up, function, tear_down)
 
@@ -214,5 +297,9 @@ main(int argc, char **argv)
     ADD("audio-does-not-lead", test_audio_does_not_lead);
     ADD("new-tracks", test_new_tracks);
     ADD("after-restart", test_after_restart);
+    ADD("audio-only", test_audio_only);
+    ADD("stand-in", test_stand_in);
+    ADD("stand-in-unknown", test_stand_in_unknown);
+    ADD("long-gop-b-frames", test_long_gop_b_frames);
     return g_test_run();
 }
