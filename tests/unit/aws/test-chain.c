@@ -10,6 +10,12 @@
 #define SECRET "SECRETsecretSECRETsecretSECRETsecretSECR"
 #define TOKEN "TOKENtokenTOKENtoken"
 
+static void
+put(const Lab *lab, const char *name, const char *text)
+{
+    g_free(lab_write(lab, name, text));
+}
+
 /* The access key of the default chain, or the text of its error. No error ever holds a secret. */
 static char *
 outcome(const char *profile)
@@ -40,17 +46,17 @@ static void
 test_profile_file(void)
 {
     g_autoptr(Lab) lab = lab_new();
-    g_autofree char *credentials = lab_write(
-        lab, "credentials",
+    put(lab, "credentials",
         "; a comment\r\n[default]\r\naws_access_key_id = AKIDDEFAULT\r\n"
         "AWS_SECRET_ACCESS_KEY=a=b # why\r\n\r\n[two]\naws_access_key_id=FROMCREDENTIALS\n"
         "garbage without equals\n[open\nx=1\n");
-    g_autofree char *config = lab_write(
-        lab, "config",
+    put(lab, "config",
         "[profile two]\naws_access_key_id = FROMCONFIG\nregion = eu-west-1\ns3 =\n"
         "  aws_secret_access_key = NESTED\n[two]\nregion = ignored\n[sso-session my]\n"
         "region=x\n[profile  spaced ]\nregion = eu-north-1\n[default]\nregion = us-west-2\n");
     g_autoptr(GError) error = NULL;
+    g_autofree char *credentials = lab_path(lab, "credentials");
+    g_autofree char *config = lab_path(lab, "config");
     g_autoptr(KvgProfiles) profiles = kvg_profiles_read(credentials, config, &error);
     g_assert_no_error(error);
     static const struct {
@@ -112,14 +118,12 @@ test_precedence(void)
     assert_outcome(NULL, "FROMCONTAINER");
     g_assert_nonnull(strstr(lab->log->str, "GET /container authorization=FILETOKEN\n"));
 
-    g_autofree char *config = lab_write(
-        lab, "config",
+    put(lab, "config",
         "[default]\naws_access_key_id=FROMCONFIG\naws_secret_access_key=" SECRET "\n"
         "[profile other]\naws_access_key_id=FROMOTHER\naws_secret_access_key=" SECRET "\n");
     assert_outcome(NULL, "FROMCONFIG");
-    g_autofree char *credentials =
-        lab_write(lab, "credentials",
-                  "[default]\naws_access_key_id=FROMFILE\naws_secret_access_key=" SECRET "\n");
+    put(lab, "credentials",
+        "[default]\naws_access_key_id=FROMFILE\naws_secret_access_key=" SECRET "\n");
     assert_outcome(NULL, "FROMFILE");
     lab_setenv("AWS_PROFILE", "other");
     assert_outcome(NULL, "FROMOTHER");
@@ -136,8 +140,7 @@ static void
 test_profile_faults(void)
 {
     g_autoptr(Lab) lab = lab_new();
-    g_autofree char *config = lab_write(
-        lab, "config",
+    put(lab, "config",
         "[profile empty]\nregion=eu-west-1\n[profile half]\naws_secret_access_key=" SECRET "\n"
         "[profile sso]\nsso_session=my\n[profile process]\ncredential_process=/bin/echo " SECRET
         "\n"
@@ -159,10 +162,9 @@ test_profile_faults(void)
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++)
         assert_outcome(cases[i][0], cases[i][1]);
-    g_autofree char *path = lab_path(lab, "credentials");
     g_autofree char *large = g_malloc0(1100000);
     memset(large, 'x', 1099999);
-    g_free(lab_write(lab, "credentials", large));
+    put(lab, "credentials", large);
     assert_outcome(NULL, "larger than");
 }
 
@@ -180,14 +182,13 @@ test_role(void)
         "</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleResult>"
         "</AssumeRoleResponse>",
         expires);
-    g_autofree char *config =
-        lab_write(lab, "config",
-                  "[profile base]\naws_access_key_id=BASEKEY\naws_secret_access_key=" SECRET "\n"
-                  "[profile role]\nrole_arn=arn:aws:iam::1:role/r\nsource_profile=base\n"
-                  "external_id=a b\nduration_seconds=900\nrole_session_name=me\nregion=eu-west-1\n"
-                  "[profile own]\nrole_arn=arn:aws:iam::1:role/own\nsource_profile=own\n"
-                  "aws_access_key_id=OWNKEY\naws_secret_access_key=" SECRET "\n"
-                  "[profile two]\nrole_arn=arn:aws:iam::1:role/two\nsource_profile=role\n");
+    put(lab, "config",
+        "[profile base]\naws_access_key_id=BASEKEY\naws_secret_access_key=" SECRET "\n"
+        "[profile role]\nrole_arn=arn:aws:iam::1:role/r\nsource_profile=base\n"
+        "external_id=a b\nduration_seconds=900\nrole_session_name=me\nregion=eu-west-1\n"
+        "[profile own]\nrole_arn=arn:aws:iam::1:role/own\nsource_profile=own\n"
+        "aws_access_key_id=OWNKEY\naws_secret_access_key=" SECRET "\n"
+        "[profile two]\nrole_arn=arn:aws:iam::1:role/two\nsource_profile=role\n");
     lab_setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:%u", lab->port);
     assert_outcome("role", "FROMROLE");
     g_assert_nonnull(strstr(lab->log->str, "Credential=BASEKEY/"));
@@ -253,6 +254,7 @@ test_container_faults(void)
         g_autoptr(GError) error = NULL;
         g_autoptr(KvgSource) source = kvg_source_container(good[i], NULL, NULL, &error);
         g_assert_no_error(error);
+        g_assert_nonnull(source);
     }
     lab_setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/x");
     assert_outcome(NULL, ": TCP: ");
