@@ -3,6 +3,7 @@
 #include "os/file.h"
 #include "os/log.h"
 #include "server/auth/session.h"
+#include "server/control/quotas.h"
 #include "server/iot/ca.h"
 #include "server/options.h"
 #include "server/server.h"
@@ -23,6 +24,7 @@
 typedef struct {
     KvgServer server;
     char *data_path;
+    unsigned max_connections;
     KvgFd lock;
     KvgIngest *ingest;
     KvgPlayback *playback;
@@ -181,6 +183,7 @@ start_tls_listeners(Program *program, GError **error)
     KvgHttpServerOptions devices = {.address = server->listen_address,
                                     .port = server->mtls_port,
                                     .tls = mutual,
+                                    .max_connections = program->max_connections,
                                     .handler = handle_device,
                                     .user_data = program};
     KvgHttpServerOptions all = devices;
@@ -210,6 +213,7 @@ start_listeners(Program *program, GError **error)
     const KvgHttpServerOptions local = {
         .address = is_loopback(server->listen_address) ? server->listen_address : "127.0.0.1",
         .port = server->http_port,
+        .max_connections = program->max_connections,
         .handler = handle_request,
         .user_data = program};
     return start_tls_listeners(program, error) &&
@@ -239,6 +243,7 @@ shut_down(Program *program)
     kvg_live_free(program->server.live);
     kvg_ca_close(program->server.ca);
     kvg_state_close(program->server.state);
+    kvg_quotas_free(program->server.quotas);
     kvg_fd_clear(&program->lock);
     g_free(program->data_path);
     g_cond_clear(&program->shared.changed);
@@ -295,7 +300,7 @@ main(int argc, char **argv)
     kvg_log_init();
     g_auto(KvgServerArguments) arguments = {0};
     g_autoptr(GError) error = NULL;
-    if (!kvg_server_arguments_parse(&arguments, &argc, &argv, &error)) {
+    if (!kvg_server_arguments_parse(&arguments, argv, &error)) {
         fprintf(stderr, "kvg-server: %s\nTry 'kvg-server --help'.\n", error->message);
         return EXIT_USAGE;
     }
@@ -313,7 +318,10 @@ main(int argc, char **argv)
                    .listen_address = arguments.listen_address,
                    .https_port = arguments.https_port,
                    .mtls_port = arguments.mtls_port,
-                   .http_port = arguments.http_port},
+                   .http_port = arguments.http_port,
+                   .change_ms = arguments.change_ms,
+                   .quotas = kvg_quotas_new(arguments.max_streams, arguments.has_call_rates)},
+        .max_connections = arguments.max_connections,
         .data_path = g_canonicalize_filename(arguments.data_path, NULL),
         .lock = KVG_FD_NONE,
     };

@@ -1,6 +1,8 @@
-/* Parsing and checking; every value is refused here rather than deep inside. */
+/* Parsing and checking; every value is refused here rather than deep inside. An option that is not
+ * on the command line is looked for in the environment: --https-port as KVG_SERVER_HTTPS_PORT. */
 #include "server/options.h"
 
+#include "base/text.h"
 #include <arpa/inet.h>
 #include <kvg/error.h>
 #include <string.h>
@@ -58,11 +60,62 @@ check(KvgServerArguments *a, GError **error)
     return true;
 }
 
+static char *
+environment_name(const char *option)
+{
+    g_autofree char *upper = g_ascii_strup(option, -1);
+    g_strdelimit(upper, "-", '_');
+    return g_strconcat("KVG_SERVER_", upper, NULL);
+}
+
+/* What the environment says, as options that stand before those of the command line. */
+static GStrv
+with_environment(const GOptionEntry *entries, char **argv)
+{
+    g_autoptr(GStrvBuilder) all = g_strv_builder_new();
+    g_strv_builder_add(all, argv[0] != NULL ? argv[0] : "kvg-server");
+    for (const GOptionEntry *entry = entries; entry->long_name != NULL; entry++) {
+        g_autofree char *name = environment_name(entry->long_name);
+        const char *value = g_getenv(name);
+        const bool is_flag = entry->arg == G_OPTION_ARG_NONE;
+        if (value == NULL || *value == '\0' || (is_flag && strcmp(value, "0") == 0))
+            continue;
+        g_autofree char *option = is_flag ? g_strconcat("--", entry->long_name, NULL)
+                                          : g_strconcat("--", entry->long_name, "=", value, NULL);
+        g_strv_builder_add(all, option);
+    }
+    for (char **argument = argv; *argument != NULL && *++argument != NULL;)
+        g_strv_builder_add(all, *argument);
+    return g_strv_builder_end(all);
+}
+
+static bool
+set_count(const char *option, int value, unsigned *count, GError **error)
+{
+    if (value < 1)
+        return invalid(error, option, "at least 1");
+    *count = (unsigned)value;
+    return true;
+}
+
+static bool
+set_change_time(const char *text, int64_t *ms, GError **error)
+{
+    if (text == NULL)
+        return true;
+    if (kvg_parse_duration_ms(text, ms, error))
+        return true;
+    g_prefix_error(error, "--change-time: ");
+    return false;
+}
+
 bool
-kvg_server_arguments_parse(KvgServerArguments *a, int *argc, char ***argv, GError **error)
+kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
 {
     int https_port = 9443, mtls_port = 9444, http_port = 9080;
-    gboolean version = false;
+    int max_streams = 10000, max_connections = 4096;
+    g_autofree char *change_time = NULL;
+    gboolean version = false, call_rates = false;
     const GOptionEntry entries[] = {
         {"data", 0, 0, G_OPTION_ARG_FILENAME, &a->data_path, "Folder for state and video", "DIR"},
         {"listen", 0, 0, G_OPTION_ARG_STRING, &a->listen_address,
@@ -74,18 +127,30 @@ kvg_server_arguments_parse(KvgServerArguments *a, int *argc, char ***argv, GErro
         {"region", 0, 0, G_OPTION_ARG_STRING, &a->region, "AWS region to be (us-east-1)", "R"},
         {"account", 0, 0, G_OPTION_ARG_STRING, &a->account, "AWS account to be (123456789012)",
          "ID"},
+        {"max-streams", 0, 0, G_OPTION_ARG_INT, &max_streams, "Streams of the account (10000)",
+         "N"},
+        {"call-rates", 0, 0, G_OPTION_ARG_NONE, &call_rates,
+         "Refuse calls above the rates that AWS allows", NULL},
+        {"change-time", 0, 0, G_OPTION_ARG_STRING, &change_time,
+         "How long a stream is CREATING, UPDATING or DELETING (0ms)", "TIME"},
+        {"max-connections", 0, 0, G_OPTION_ARG_INT, &max_connections,
+         "Connections at once, for each port (4096)", "N"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Show the version", NULL},
         {0},
     };
     g_autoptr(GOptionContext) context = g_option_context_new("- a local Kinesis Video Streams");
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, argc, argv, error))
+    g_option_context_set_description(
+        context, "Each option may also come from the environment: --https-port as "
+                 "KVG_SERVER_HTTPS_PORT.");
+    g_auto(GStrv) all = with_environment(entries, argv);
+    if (!g_option_context_parse_strv(context, &all, error))
         return false;
     a->show_version = version;
     if (version)
         return true;
-    if (*argc > 1) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "unknown argument '%s'", (*argv)[1]);
+    if (all[1] != NULL) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "unknown argument '%s'", all[1]);
         return false;
     }
     if (a->listen_address == NULL)
@@ -94,7 +159,11 @@ kvg_server_arguments_parse(KvgServerArguments *a, int *argc, char ***argv, GErro
         a->region = g_strdup("us-east-1");
     if (a->account == NULL)
         a->account = g_strdup("123456789012");
-    return set_port("--https-port", https_port, &a->https_port, error) &&
+    a->has_call_rates = call_rates;
+    return set_count("--max-streams", max_streams, &a->max_streams, error) &&
+           set_count("--max-connections", max_connections, &a->max_connections, error) &&
+           set_change_time(change_time, &a->change_ms, error) &&
+           set_port("--https-port", https_port, &a->https_port, error) &&
            set_port("--mtls-port", mtls_port, &a->mtls_port, error) &&
            set_port("--http-port", http_port, &a->http_port, error) && check(a, error);
 }

@@ -11,6 +11,9 @@ typedef struct {
     char *region;
     char *account;
     uint16_t https_port, mtls_port, http_port;
+    unsigned max_streams, max_connections;
+    int64_t change_ms;
+    bool has_call_rates;
     bool show_version;
 } KvgServerArguments;
 void kvg_server_arguments_clear(KvgServerArguments *arguments);
@@ -18,6 +21,5 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgServerArguments, kvg_server_arguments_clear)
 
 /* KVG_ERROR_INVALID says what is wrong. --help prints and exits. */
 bool kvg_server_arguments_parse(KvgServerArguments *arguments,
-                                int *argc,
-                                char ***argv,
+                                char **argv,
                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;

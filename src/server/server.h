@@ -21,6 +21,9 @@ void kvg_state_unlock(KvgState *state);
 /* Our certificate authority, server/iot/ca.h. */
 typedef struct _KvgCa KvgCa;
 
+/* How many calls and streams there may be, server/control/quotas.h. */
+typedef struct _KvgQuotas KvgQuotas;
+
 typedef struct {
     const char *data_path; /* DIR */
     const char *region;
@@ -31,13 +34,19 @@ typedef struct {
     KvgCa *ca;
     uint16_t https_port, mtls_port, http_port;
     const char *listen_address;
+    KvgQuotas *quotas;
+    int64_t change_ms; /* how long a stream is CREATING, UPDATING or DELETING */
 } KvgServer;
 
 /* Who calls, after authentication. */
 typedef struct {
     char *principal_arn; /* user or assumed-role session */
     char *user_id;
-    char *role_name;      /* NULL for users (the administrator may do everything) */
+    char *user_name;      /* of users (the administrator may do everything); NULL for roles */
+    char *role_name;      /* of sessions of a role; NULL for users */
+    char *role_arn;       /* ditto */
+    char *session_policy; /* what AssumeRole was given to restrict the session; NULL */
+    int64_t issued_ms;    /* of a session's token; 0 */
     char *thing_name;     /* ${credentials-iot:ThingName}; NULL */
     char *certificate_id; /* ${credentials-iot:AwsCertificateId}; NULL */
     char *source_ip;      /* aws:SourceIp */
@@ -71,6 +80,18 @@ bool kvg_auth_require(KvgServer *server,
                       const KvgCaller *caller,
                       const char *action,
                       const char *resource_arn) G_GNUC_WARN_UNUSED_RESULT;
+/* As kvg_auth_allows() for a request that brings tags: @tags is a map (aws:RequestTag/KEY,
+ * aws:TagKeys), or NULL. */
+bool kvg_auth_allows_tags(KvgServer *server,
+                          const KvgCaller *caller,
+                          const char *action,
+                          const char *resource_arn,
+                          const json_t *tags);
+/* The answer of kvg_auth_require() when it refuses. */
+void kvg_auth_refuse(KvgHttpExchange *x,
+                     const KvgCaller *caller,
+                     const char *action,
+                     const char *resource);
 
 /* ---- service-model errors ---- */
 /* x-amzn-ErrorType: @type, {"Message": text} (kinesisvideo form). */
@@ -85,13 +106,15 @@ bool kvg_control_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESU
 void kvg_control_expire(KvgServer *server);
 typedef struct {
     char *name, *arn, *version, *media_type, *device_name, *kms_key_id;
-    char *status; /* "ACTIVE" ... */
+    char *status;       /* "CREATING", "ACTIVE", "UPDATING", "DELETING" */
+    char *storage_tier; /* "HOT", "WARM" */
     int64_t created_ms;
     int64_t retention_hours;
 } KvgStreamInfo;
 void kvg_stream_info_clear(KvgStreamInfo *info);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgStreamInfo, kvg_stream_info_clear)
-/* By name or ARN (either may be NULL). False: no such stream. */
+/* By name or ARN (either may be NULL). False: no such stream, or one that is not yet or no longer
+ * in use. */
 bool
 kvg_control_find_stream(KvgServer *server, const char *name, const char *arn, KvgStreamInfo *info);
 /* "http(s)://host:port" of the listener this request came to: what GetDataEndpoint and session URLs

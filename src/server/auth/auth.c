@@ -3,10 +3,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "os/log.h"
-#include "server/auth/policy.h"
-#include "server/auth/session.h"
+#include "server/auth/context.h"
 #include "server/auth/verify.h"
-#include "server/state/sql.h"
 #include <string.h>
 
 #define LOG_DOMAIN "server-auth"
@@ -118,26 +116,14 @@ kvg_auth_verify(KvgServer *server, KvgHttpExchange *x, GBytes *body, KvgCaller *
     return false;
 }
 
-/* The role's inline policies, or NULL if the role is gone or was made anew since. */
-static GPtrArray *
-role_documents(KvgServer *server, const KvgCaller *caller)
+bool
+kvg_auth_allows_tags(KvgServer *server,
+                     const KvgCaller *caller,
+                     const char *action,
+                     const char *resource_arn,
+                     const json_t *tags)
 {
-    GPtrArray *documents = NULL;
-    sqlite3 *db = kvg_state_lock(server->state);
-    {
-        g_autofree char *role_id =
-            kvg_sql_text(db, "SELECT role_id FROM role WHERE name = ?1", "t", caller->role_name);
-        const size_t len = role_id != NULL ? strlen(role_id) : 0;
-        if (len > 0 && strncmp(caller->user_id, role_id, len) == 0 && caller->user_id[len] == ':') {
-            documents = g_ptr_array_new_with_free_func(g_free);
-            g_auto(KvgStatement) rows = kvg_sql_query(
-                db, "SELECT document FROM role_policy WHERE role = ?1", "t", caller->role_name);
-            while (kvg_sql_step(rows))
-                g_ptr_array_add(documents, g_strdup(kvg_sql_column(rows, 0)));
-        }
-    }
-    kvg_state_unlock(server->state);
-    return documents;
+    return kvg_auth_decide(server, caller, action, resource_arn, tags) == KVG_POLICY_ALLOW;
 }
 
 bool
@@ -146,42 +132,23 @@ kvg_auth_allows(KvgServer *server,
                 const char *action,
                 const char *resource_arn)
 {
-    if (caller->is_administrator)
-        return true;
-    if (caller->role_name == NULL || caller->user_id == NULL)
-        return false;
-    g_autoptr(GPtrArray) documents = role_documents(server, caller);
-    if (documents == NULL)
-        return false;
+    return kvg_auth_allows_tags(server, caller, action, resource_arn, NULL);
+}
 
-    const int64_t now_ms = kvg_clock_wall_ms();
-    g_autofree char *epoch = g_strdup_printf("%" G_GINT64_FORMAT, now_ms / 1000);
-    const KvgPolicyVariable variables[] = {
-        {"credentials-iot:ThingName", caller->thing_name},
-        {"credentials-iot:AwsCertificateId", caller->certificate_id},
-        {"aws:userid", caller->user_id},
-        {"aws:PrincipalArn", caller->principal_arn},
-        {"aws:PrincipalAccount", server->account},
-        {"aws:PrincipalType", "AssumedRole"},
-        {"aws:SourceIp", caller->source_ip},
-        {"aws:SecureTransport", caller->is_secure ? "true" : "false"},
-        {"aws:RequestedRegion", server->region},
-        {"aws:EpochTime", epoch},
-        {"aws:CurrentTime", epoch},
-    };
-    const KvgPolicyRequest request = {.action = action,
-                                      .resource = resource_arn,
-                                      .variables = variables,
-                                      .n_variables = G_N_ELEMENTS(variables)};
-    KvgPolicyDecision decision = KVG_POLICY_NO_MATCH;
-    for (guint i = 0; i < documents->len; i++) {
-        g_autoptr(KvgPolicy) policy =
-            kvg_policy_parse(g_ptr_array_index(documents, i), KVG_POLICY_IDENTITY, NULL);
-        /* Documents are checked when stored; one that cannot be read any more denies. */
-        decision = kvg_policy_combine(
-            decision, policy != NULL ? kvg_policy_evaluate(policy, &request) : KVG_POLICY_DENY);
-    }
-    return decision == KVG_POLICY_ALLOW;
+void
+kvg_auth_refuse(KvgHttpExchange *x,
+                const KvgCaller *caller,
+                const char *action,
+                const char *resource)
+{
+    g_autofree char *message =
+        g_strdup_printf("User: %s is not authorized to perform: %s on resource: %s",
+                        caller->principal_arn, action, resource);
+    g_autofree char *service = service_of(x);
+    if (is_query_service(service))
+        respond_xml(x, 403, service, "AccessDenied", message);
+    else
+        respond_json(x, 403, "AccessDeniedException", "Message", message);
 }
 
 bool
@@ -193,14 +160,7 @@ kvg_auth_require(KvgServer *server,
 {
     if (kvg_auth_allows(server, caller, action, resource_arn))
         return true;
-    g_autofree char *message =
-        g_strdup_printf("User: %s is not authorized to perform: %s on resource: %s",
-                        caller->principal_arn, action, resource_arn);
-    g_autofree char *service = service_of(x);
-    if (is_query_service(service))
-        respond_xml(x, 403, service, "AccessDenied", message);
-    else
-        respond_json(x, 403, "AccessDeniedException", "Message", message);
+    kvg_auth_refuse(x, caller, action, resource_arn);
     return false;
 }
 

@@ -277,16 +277,6 @@ kvg_condition_check(const json_t *condition, GError **error)
     return true;
 }
 
-static const char *
-context_value(const KvgPolicyRequest *request, const char *key)
-{
-    for (size_t i = 0; i < request->n_variables; i++) {
-        if (g_ascii_strcasecmp(request->variables[i].key, key) == 0)
-            return request->variables[i].value;
-    }
-    return NULL;
-}
-
 static bool
 one_matches(const Operator *rule,
             const json_t *policy,
@@ -320,10 +310,32 @@ any_matches(const Operator *rule,
 }
 
 static bool
-null_holds(const json_t *values, const char *value)
+null_holds(const json_t *values, bool is_absent)
 {
     g_autofree char *text = scalar_text(json_is_array(values) ? json_array_get(values, 0) : values);
-    return (g_ascii_strcasecmp(text, "true") == 0) == (value == NULL);
+    return (g_ascii_strcasecmp(text, "true") == 0) == is_absent;
+}
+
+/* How many of the request's values of @key there are, and how many of them fulfil the rule. */
+static void
+count_values(const Parsed *parsed,
+             const char *key,
+             const json_t *values,
+             const KvgPolicyRequest *request,
+             bool variables,
+             size_t *n,
+             size_t *n_fit)
+{
+    *n = *n_fit = 0;
+    for (size_t i = 0; i < request->n_variables; i++) {
+        const KvgPolicyVariable *variable = &request->variables[i];
+        if (variable->value == NULL || g_ascii_strcasecmp(variable->key, key) != 0)
+            continue;
+        (*n)++;
+        if (parsed->rule->compare != NULL)
+            *n_fit += any_matches(parsed->rule, values, variable->value, request, variables) !=
+                      parsed->rule->negated;
+    }
 }
 
 static bool
@@ -333,15 +345,18 @@ key_holds(const Parsed *parsed,
           const KvgPolicyRequest *request,
           bool variables)
 {
-    const char *value = context_value(request, key);
+    size_t n, n_fit;
     const Operator *rule = parsed->rule;
+    count_values(parsed, key, values, request, variables, &n, &n_fit);
     if (rule->compare == NULL)
-        return null_holds(values, value);
-    if (value == NULL && parsed->for_any)
+        return null_holds(values, n == 0);
+    if (n == 0 && parsed->for_any)
         return false;
-    if (value == NULL)
+    if (n == 0)
         return rule->negated || parsed->if_exists || parsed->for_all;
-    return any_matches(rule, values, value, request, variables) != rule->negated;
+    /* Without a prefix, "not" means: none of them. */
+    const bool needs_all = parsed->for_all || (rule->negated && !parsed->for_any);
+    return needs_all ? n_fit == n : n_fit > 0;
 }
 
 bool

@@ -22,15 +22,20 @@ put_literal(KvgPattern *pattern, const char *text, size_t len)
         put_unit(pattern, (uint16_t)(FROM_VARIABLE | (uint8_t)text[i]));
 }
 
+/* A key with several values cannot stand for one text. */
 static const char *
 find_variable(const KvgPolicyRequest *request, const char *name, size_t len)
 {
+    const char *value = NULL;
     for (size_t i = 0; i < request->n_variables; i++) {
         const KvgPolicyVariable *variable = &request->variables[i];
-        if (strlen(variable->key) == len && g_ascii_strncasecmp(variable->key, name, len) == 0)
-            return variable->value;
+        if (strlen(variable->key) != len || g_ascii_strncasecmp(variable->key, name, len) != 0)
+            continue;
+        if (value != NULL)
+            return NULL;
+        value = variable->value;
     }
-    return NULL;
+    return value;
 }
 
 /* ${key, 'default'} */

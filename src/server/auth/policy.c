@@ -284,9 +284,13 @@ principal_applies(const json_t *statement, const KvgPolicyRequest *request)
     const json_t *aws = json_object_get(principal, "AWS");
     if (aws == NULL || request->aws_principal == NULL)
         return false;
+    if (list_has(aws, "*") || list_has(aws, request->aws_principal) ||
+        list_has(aws, request->aws_role))
+        return true;
+    if (request->account == NULL)
+        return false;
     g_autofree char *root = g_strdup_printf("arn:aws:iam::%s:root", request->account);
-    return list_has(aws, "*") || list_has(aws, request->aws_principal) ||
-           list_has(aws, request->account) || list_has(aws, root);
+    return list_has(aws, request->account) || list_has(aws, root);
 }
 
 static KvgPolicyDecision

@@ -21,7 +21,7 @@ KvgPolicy *kvg_policy_parse(const char *text, KvgPolicyKind kind, GError **error
 void kvg_policy_free(KvgPolicy *policy);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgPolicy, kvg_policy_free)
 
-/* A key of the request context: "credentials-iot:ThingName", any case. */
+/* A key of the request context: "credentials-iot:ThingName", any case. May stand several times. */
 typedef struct {
     const char *key;
     const char *value; /* NULL: absent */
@@ -32,7 +32,9 @@ typedef struct {
     const char *resource; /* ARN, or "*" for actions without one; ignored by trust policies */
     const char *service_principal; /* trust: "credentials.iot.amazonaws.com"; NULL */
     const char *aws_principal;     /* trust: ARN of the caller; NULL */
-    const char *account;           /* trust: the caller's account */
+    const char *aws_role;          /* trust: ARN of the role whose session the caller is; NULL */
+    const char *account;           /* trust: the caller's account; NULL: only the caller itself
+                                    * counts, not that the account is trusted */
     const KvgPolicyVariable *variables;
     size_t n_variables;
 } KvgPolicyRequest;

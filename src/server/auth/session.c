@@ -17,7 +17,7 @@
 #define NONCE_BYTES 12
 #define TAG_BYTES 16
 #define OVERHEAD (1 + NONCE_BYTES + TAG_BYTES)
-#define MAX_TOKEN_CHARS 4096
+#define MAX_TOKEN_CHARS 8192
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
 
@@ -26,7 +26,10 @@ kvg_caller_clear(KvgCaller *caller)
 {
     g_free(caller->principal_arn);
     g_free(caller->user_id);
+    g_free(caller->user_name);
     g_free(caller->role_name);
+    g_free(caller->role_arn);
+    g_free(caller->session_policy);
     g_free(caller->thing_name);
     g_free(caller->certificate_id);
     g_free(caller->source_ip);
@@ -75,6 +78,10 @@ kvg_random_secret(void)
     return secret;
 }
 
+#define ADMINISTRATOR "administrator"
+
+/* The key that seals tokens, the administrator, and a key of the administrator: whatever of them is
+ * missing. */
 bool
 kvg_auth_open(KvgServer *server, GError **error)
 {
@@ -83,20 +90,27 @@ kvg_auth_open(KvgServer *server, GError **error)
     g_autofree char *id = kvg_random_id("AKIA", 16);
     g_autofree char *user_id = kvg_random_id("AIDA", 17);
     g_autofree char *secret = kvg_random_secret();
+    const int64_t now_ms = kvg_clock_wall_ms();
 
     sqlite3 *db = kvg_state_lock(server->state);
-    const int a = kvg_sql_run(db, "INSERT OR IGNORE INTO setting VALUES ('session-key', ?1)", "b",
-                              key, KEY_BYTES);
-    const int b = kvg_sql_run(db,
-                              "INSERT INTO access_key SELECT ?1, ?2, 'administrator', ?3, ?4"
-                              " WHERE NOT EXISTS (SELECT 1 FROM access_key)",
-                              "ttti", id, secret, user_id, kvg_clock_wall_ms());
+    const bool ok =
+        kvg_sql_run(db, "INSERT OR IGNORE INTO setting VALUES ('session-key', ?1)", "b", key,
+                    KEY_BYTES) >= 0 &&
+        kvg_sql_run(db,
+                    "INSERT OR IGNORE INTO iam_user (name, user_id, path, created_ms,"
+                    " is_administrator) VALUES ('" ADMINISTRATOR "', ?1, '/', ?2, 1)",
+                    "ti", user_id, now_ms) >= 0 &&
+        kvg_sql_run(db,
+                    "INSERT INTO access_key (id, secret, user_name, user_id, created_ms)"
+                    " SELECT ?1, ?2, name, user_id, ?3 FROM iam_user"
+                    " WHERE name = '" ADMINISTRATOR "' AND NOT EXISTS (SELECT 1 FROM access_key"
+                    " WHERE user_name = '" ADMINISTRATOR "' AND status = 'Active')",
+                    "tti", id, secret, now_ms) >= 0;
     kvg_state_unlock(server->state);
     OPENSSL_cleanse(key, sizeof key);
-    if (a >= 0 && b >= 0)
-        return true;
-    g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "state.db: cannot store keys");
-    return false;
+    if (!ok)
+        g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "state.db: cannot store keys");
+    return ok;
 }
 
 bool
@@ -106,7 +120,10 @@ kvg_auth_write_credentials(KvgServer *server, const char *path, GError **error)
     sqlite3 *db = kvg_state_lock(server->state);
     {
         g_auto(KvgStatement) row =
-            kvg_sql_query(db, "SELECT id, secret FROM access_key ORDER BY created_ms LIMIT 1", "");
+            kvg_sql_query(db,
+                          "SELECT id, secret FROM access_key WHERE user_name = '" ADMINISTRATOR
+                          "' AND status = 'Active' ORDER BY created_ms LIMIT 1",
+                          "");
         if (kvg_sql_step(row)) {
             id = g_strdup(kvg_sql_column(row, 0));
             secret = g_strdup(kvg_sql_column(row, 1));
@@ -180,12 +197,14 @@ kvg_session_issue(KvgServer *server,
     keys->secret = kvg_random_secret();
     keys->expires_ms = spec->expires_ms;
     g_autoptr(json_t) claims =
-        json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s?, s:I}", "s", keys->secret, "r", spec->role_name,
-                  "i", spec->role_id, "n", spec->session_name, "t", spec->thing_name, "c",
-                  spec->certificate_id, "e", (json_int_t)spec->expires_ms);
+        json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s*, s:s*, s:s*, s:I, s:I}", "s", keys->secret, "r",
+                  spec->role_name, "i", spec->role_id, "n", spec->session_name, "a", spec->role_arn,
+                  "t", spec->thing_name, "c", spec->certificate_id, "p", spec->policy, "b",
+                  (json_int_t)kvg_clock_wall_ms(), "e", (json_int_t)spec->expires_ms);
     g_autofree char *text = claims != NULL ? kvg_json_to_text(claims) : NULL;
     uint8_t key[KEY_BYTES];
-    if (text == NULL || strlen(text) > MAX_TOKEN_CHARS / 2 || !sealing_key(server, key)) {
+    if (text == NULL || strlen(text) > MAX_TOKEN_CHARS / 4 * 3 - OVERHEAD ||
+        !sealing_key(server, key)) {
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot issue a session token");
         return false;
     }
@@ -218,6 +237,9 @@ read_claims(
         return false;
     caller->thing_name = g_strdup(kvg_json_get_string(claims, "t"));
     caller->certificate_id = g_strdup(kvg_json_get_string(claims, "c"));
+    caller->role_arn = g_strdup(kvg_json_get_string(claims, "a"));
+    caller->session_policy = g_strdup(kvg_json_get_string(claims, "p"));
+    caller->issued_ms = kvg_json_get_int(claims, "b", 0);
     caller->user_id = g_strdup_printf("%s:%s", role_id, session);
     caller->principal_arn = g_strdup_printf("arn:aws:sts::%s:assumed-role/%s/%s", server->account,
                                             caller->role_name, session);

@@ -11,6 +11,8 @@ typedef struct {
     const char *session_name;   /* required */
     const char *thing_name;     /* or NULL */
     const char *certificate_id; /* or NULL */
+    const char *role_arn;       /* or NULL */
+    const char *policy;         /* that restricts the session, or NULL */
     int64_t expires_ms;
 } KvgSessionSpec;
 

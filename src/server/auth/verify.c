@@ -247,13 +247,17 @@ find_user(KvgServer *server, const char *access_key, KvgCaller *caller, char **s
     sqlite3 *db = kvg_state_lock(server->state);
     {
         g_auto(KvgStatement) row = kvg_sql_query(
-            db, "SELECT secret, user_name, user_id FROM access_key WHERE id = ?1", "t", access_key);
+            db,
+            "SELECT secret, name, iam_user.user_id, path, is_administrator FROM access_key"
+            " JOIN iam_user ON name = user_name WHERE id = ?1 AND status = 'Active'",
+            "t", access_key);
         if (kvg_sql_step(row)) {
             *secret = g_strdup(kvg_sql_column(row, 0));
-            caller->principal_arn =
-                g_strdup_printf("arn:aws:iam::%s:user/%s", server->account, kvg_sql_column(row, 1));
+            caller->user_name = g_strdup(kvg_sql_column(row, 1));
+            caller->principal_arn = g_strdup_printf("arn:aws:iam::%s:user%s%s", server->account,
+                                                    kvg_sql_column(row, 3), caller->user_name);
             caller->user_id = g_strdup(kvg_sql_column(row, 2));
-            caller->is_administrator = true;
+            caller->is_administrator = sqlite3_column_int(row, 4) != 0;
         }
     }
     kvg_state_unlock(server->state);

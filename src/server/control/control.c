@@ -1,36 +1,16 @@
-/* The KVS control plane: one function per operation, found by path. The dispatcher authenticates,
- * parses and answers; an operation only fills in its reply, with state.db locked. */
-#include "server/control/streams.h"
+/* The KVS control plane's dispatcher: path to operation, authentication, validation, permission,
+ * quotas, and the answer. What the operations do is in stream_calls.c and its neighbours. */
+#include "server/control/call.h"
 
 #include "base/clock.h"
-#include "base/text.h"
-#include <kvg/error.h>
+#include "server/control/quotas.h"
 #include <string.h>
 
 #define MAX_BODY_BYTES 65536
-#define DEFAULT_PAGE 10000
+#define NOT_FOUND "The requested stream is not found or not active."
 
-typedef struct {
-    KvgServer *server;
-    KvgHttpExchange *x;
-    sqlite3 *db;
-    const json_t *input;
-    KvgStreamInfo stream; /* of operations on a stream: it exists */
-    json_t *output;
-    int status; /* of the error */
-    const char *type;
-    char *message;
-} Call;
-
-typedef struct {
-    const char *path;
-    const char *action;
-    void (*run)(Call *call);
-    bool on_stream; /* names an existing stream by StreamName or StreamARN */
-} Operation;
-
-static void G_GNUC_PRINTF(4, 5)
-    fail(Call *call, int status, const char *type, const char *format, ...)
+void
+kvg_control_fail(KvgControlCall *call, int status, const char *type, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -41,357 +21,69 @@ static void G_GNUC_PRINTF(4, 5)
     call->type = type;
 }
 
-static void
-fail_argument(Call *call, const char *name)
+void
+kvg_control_fail_argument(KvgControlCall *call, const char *format, ...)
 {
-    fail(call, 400, "InvalidArgumentException", "The value of '%s' is missing or not valid.", name);
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    kvg_control_fail(call, 400, "InvalidArgumentException", "%s", text);
 }
 
-static void
-fail_database(Call *call)
+void
+kvg_control_fail_database(KvgControlCall *call)
 {
-    fail(call, 500, "InternalFailure", "The state of the service could not be changed.");
+    kvg_control_fail(call, 500, "InternalFailure",
+                     "The state of the service could not be changed.");
 }
 
-/* Absent or null is fine; else a text of 1..max characters out of @allowed (NULL: any). */
-static bool
-read_text(Call *call, const char *key, size_t max, const char *allowed, const char **text)
+bool
+kvg_control_check_version(KvgControlCall *call)
 {
-    const json_t *member = json_object_get(call->input, key);
-    *text = json_string_value(member);
-    if (!member || json_is_null(member))
+    const char *version = kvg_json_get_string(call->input, "CurrentVersion");
+    if (!version || strcmp(version, call->stream.version) == 0)
         return true;
-    const size_t len = *text ? strlen(*text) : 0;
-    if (len >= 1 && len <= max && (!allowed || strspn(*text, allowed) == len))
-        return true;
-    fail_argument(call, key);
+    kvg_control_fail(call, 400, "VersionMismatchException",
+                     "The stream version that you specified is not the latest version.");
     return false;
 }
 
-#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-#define NAME_SET LETTERS "_.-"
-
-/* type/subtype(,type/subtype)* */
-static bool
-is_media_type(const char *text)
+void
+kvg_control_begin_change(KvgControlCall *call, const char *change)
 {
-    g_auto(GStrv) types = g_strsplit(text, ",", -1);
-    for (char **type = types; *type; type++) {
-        const size_t major = strspn(*type, NAME_SET "+");
-        if (major == 0 || (*type)[major] != '/')
-            return false;
-        const char *minor = *type + major + 1;
-        if (!*minor || strspn(minor, NAME_SET "+") != strlen(minor))
-            return false;
+    if (!kvg_stream_begin_change(call->db, call->stream.arn, change,
+                                 call->now_ms + call->server->change_ms))
+        kvg_control_fail_database(call);
+}
+
+bool
+kvg_control_read_token(KvgControlCall *call, char **after)
+{
+    const char *token = kvg_json_get_string(call->input, "NextToken");
+    *after = g_strdup("");
+    if (!token || !*token)
+        return true;
+    gsize len = 0;
+    g_autofree guchar *bytes = g_base64_decode(token, &len);
+    g_autofree char *again = g_base64_encode(bytes, len);
+    if (len == 0 || len > 256 || memchr(bytes, '\0', len) || strcmp(again, token) != 0) {
+        kvg_control_fail_argument(call, "Invalid NextToken.");
+        return false;
     }
+    g_free(*after);
+    *after = g_strndup((const char *)bytes, len);
     return true;
 }
 
-static bool
-read_media_type(Call *call, const char **text)
+json_t *
+kvg_control_write_token(const char *last)
 {
-    if (!read_text(call, "MediaType", 128, NULL, text))
-        return false;
-    if (!*text || is_media_type(*text))
-        return true;
-    fail_argument(call, "MediaType");
-    return false;
+    g_autofree char *token = last ? g_base64_encode((const guchar *)last, strlen(last)) : NULL;
+    return token ? json_string(token) : json_null();
 }
 
-static bool
-read_hours(Call *call, const char *key, int64_t least, int64_t fallback, int64_t *hours)
-{
-    const json_t *member = json_object_get(call->input, key);
-    *hours = kvg_json_get_int(call->input, key, fallback);
-    const bool is_absent = !member || json_is_null(member);
-    if ((is_absent || json_is_integer(member)) && *hours >= least &&
-        *hours <= KVG_MAX_RETENTION_HOURS)
-        return true;
-    fail_argument(call, key);
-    return false;
-}
-
-static bool
-set_tags(Call *call, const char *arn, const json_t *tags)
-{
-    const char *key;
-    json_t *value;
-    if (!json_is_object(tags) || json_object_size(tags) < 1 ||
-        json_object_size(tags) > KVG_MAX_TAGS) {
-        fail_argument(call, "Tags");
-        return false;
-    }
-    json_object_foreach((json_t *)(uintptr_t)tags, key, value)
-    {
-        const char *text = json_string_value(value);
-        if (!*key || strlen(key) > 512 || !text || strlen(text) > 1024 ||
-            g_str_has_prefix(key, "aws:")) {
-            fail_argument(call, "Tags");
-            return false;
-        }
-        if (kvg_sql_run(call->db,
-                        "INSERT OR REPLACE INTO stream_tag (arn, key, value)"
-                        " VALUES (?1, ?2, ?3)",
-                        "ttt", arn, key, text) < 0) {
-            fail_database(call);
-            return false;
-        }
-    }
-    const int64_t n =
-        kvg_sql_int(call->db, 0, "SELECT count(*) FROM stream_tag WHERE arn = ?1", "t", arn);
-    if (n > KVG_MAX_TAGS)
-        fail(call, 400, "TagsPerResourceExceededLimitException", "A stream has at most 50 tags.");
-    return n <= KVG_MAX_TAGS;
-}
-
-static void
-run_create(Call *call)
-{
-    const char *name = kvg_json_get_string(call->input, "StreamName");
-    const char *device, *media_type, *kms;
-    int64_t hours;
-    if (!name || !kvg_name_is_stream(name)) {
-        fail_argument(call, "StreamName");
-        return;
-    }
-    if (!read_text(call, "DeviceName", 128, NAME_SET, &device) ||
-        !read_media_type(call, &media_type) || !read_text(call, "KmsKeyId", 2048, NULL, &kms) ||
-        !read_hours(call, "DataRetentionInHours", 0, 0, &hours))
-        return;
-    g_auto(KvgStreamInfo) existing = {0};
-    if (kvg_stream_find(call->db, name, NULL, &existing)) {
-        fail(call, 400, "ResourceInUseException", "The stream %s already exists.", name);
-        return;
-    }
-    const int64_t now_ms = kvg_clock_wall_ms();
-    g_autofree char *version = kvg_stream_new_version();
-    g_autofree char *arn =
-        g_strdup_printf("arn:aws:kinesisvideo:%s:%s:stream/%s/%" G_GINT64_FORMAT,
-                        call->server->region, call->server->account, name, now_ms);
-    if (kvg_sql_run(call->db,
-                    "INSERT INTO stream (" KVG_STREAM_COLUMNS
-                    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    "ttttttii", name, arn, version, media_type, device, kms, now_ms, hours) < 1) {
-        fail_database(call);
-        return;
-    }
-    const json_t *tags = json_object_get(call->input, "Tags");
-    if (tags && !json_is_null(tags) && !set_tags(call, arn, tags))
-        return;
-    call->output = json_pack("{s:s}", "StreamARN", arn);
-}
-
-static json_t *
-info_to_json(const KvgServer *server, const KvgStreamInfo *info)
-{
-    g_autofree char *kms = info->kms_key_id
-                               ? g_strdup(info->kms_key_id)
-                               : g_strdup_printf("arn:aws:kms:%s:%s:alias/aws/kinesisvideo",
-                                                 server->region, server->account);
-    return json_pack("{s:f, s:I, s:s?, s:n, s:s, s:s?, s:s, s:s, s:s, s:s}", "CreationTime",
-                     (double)info->created_ms / 1000.0, "DataRetentionInHours",
-                     (json_int_t)info->retention_hours, "DeviceName", info->device_name,
-                     "IngestionConfiguration", "KmsKeyId", kms, "MediaType", info->media_type,
-                     "Status", info->status, "StreamARN", info->arn, "StreamName", info->name,
-                     "Version", info->version);
-}
-
-static void
-run_describe(Call *call)
-{
-    call->output = json_pack("{s:o}", "StreamInfo", info_to_json(call->server, &call->stream));
-}
-
-/* NextToken is the last name of the page before, in base64. */
-static char *
-token_to_name(const char *token)
-{
-    gsize len = 0;
-    g_autofree guchar *bytes = token && *token ? g_base64_decode(token, &len) : NULL;
-    return bytes && len > 0 && len <= 256 ? g_strndup((const char *)bytes, len) : NULL;
-}
-
-static bool
-read_condition(Call *call, const char **prefix)
-{
-    *prefix = "";
-    const json_t *condition = json_object_get(call->input, "StreamNameCondition");
-    if (!condition || json_is_null(condition))
-        return true;
-    const char *operator= kvg_json_get_string(condition, "ComparisonOperator");
-    const char *value = kvg_json_get_string(condition, "ComparisonValue");
-    const bool is_valid =
-        (!operator|| strcmp(operator, "BEGINS_WITH") == 0) && (!value || strlen(value) <= 256);
-    if (!is_valid)
-        fail_argument(call, "StreamNameCondition");
-    *prefix = value ? value : "";
-    return is_valid;
-}
-
-static void
-run_list(Call *call)
-{
-    const int64_t max = kvg_json_get_int(call->input, "MaxResults", DEFAULT_PAGE);
-    const char *token = kvg_json_get_string(call->input, "NextToken");
-    g_autofree char *after = token_to_name(token);
-    const char *prefix;
-    if (!read_condition(call, &prefix))
-        return;
-    if (max < 1 || max > DEFAULT_PAGE || (token && *token && !after)) {
-        fail_argument(call, max < 1 || max > DEFAULT_PAGE ? "MaxResults" : "NextToken");
-        return;
-    }
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(call->db,
-                      "SELECT " KVG_STREAM_COLUMNS " FROM stream WHERE name > ?1"
-                      " AND substr(name, 1, length(?2)) = ?2 ORDER BY name LIMIT ?3",
-                      "tti", after ? after : "", prefix, max + 1);
-    json_t *list = json_array();
-    g_autofree char *next = NULL;
-    g_autofree char *last = NULL;
-    while (kvg_sql_step(rows)) {
-        if ((int64_t)json_array_size(list) == max) {
-            next = g_base64_encode((const guchar *)last, strlen(last));
-            break;
-        }
-        g_auto(KvgStreamInfo) info = {0};
-        kvg_stream_from_row(rows, &info);
-        json_array_append_new(list, info_to_json(call->server, &info));
-        g_free(last);
-        last = g_strdup(info.name);
-    }
-    call->output = json_pack("{s:o, s:s?}", "StreamInfoList", list, "NextToken", next);
-}
-
-static bool
-check_version(Call *call, bool is_required)
-{
-    const char *version = kvg_json_get_string(call->input, "CurrentVersion");
-    if (!version && is_required) {
-        fail_argument(call, "CurrentVersion");
-        return false;
-    }
-    if (!version || strcmp(version, call->stream.version) == 0)
-        return true;
-    fail(call, 400, "VersionMismatchException",
-         "The stream version that you specified is not the latest version.");
-    return false;
-}
-
-static void
-run_delete(Call *call)
-{
-    if (!json_is_string(json_object_get(call->input, "StreamARN")))
-        fail_argument(call, "StreamARN");
-    else if (check_version(call, false) && !kvg_stream_delete(call->db, call->stream.arn))
-        fail_database(call);
-}
-
-static void
-run_update(Call *call)
-{
-    const char *device, *media_type;
-    if (!check_version(call, true) || !read_text(call, "DeviceName", 128, NAME_SET, &device) ||
-        !read_media_type(call, &media_type))
-        return;
-    g_autofree char *version = kvg_stream_new_version();
-    if (kvg_sql_run(call->db,
-                    "UPDATE stream SET version = ?2, device_name = coalesce(?3, device_name),"
-                    " media_type = coalesce(?4, media_type) WHERE arn = ?1",
-                    "tttt", call->stream.arn, version, device, media_type) < 1)
-        fail_database(call);
-}
-
-static void
-run_update_retention(Call *call)
-{
-    const char *operation = kvg_json_get_string(call->input, "Operation");
-    int64_t change;
-    if (!check_version(call, true) ||
-        !read_hours(call, "DataRetentionChangeInHours", 1, 0, &change))
-        return;
-    const bool is_increase = g_strcmp0(operation, "INCREASE_DATA_RETENTION") == 0;
-    if (!is_increase && g_strcmp0(operation, "DECREASE_DATA_RETENTION") != 0) {
-        fail_argument(call, "Operation");
-        return;
-    }
-    const int64_t hours = call->stream.retention_hours + (is_increase ? change : -change);
-    if (hours < 0 || hours > KVG_MAX_RETENTION_HOURS) {
-        fail_argument(call, "DataRetentionChangeInHours");
-        return;
-    }
-    g_autofree char *version = kvg_stream_new_version();
-    if (kvg_sql_run(call->db, "UPDATE stream SET version = ?2, retention_hours = ?3 WHERE arn = ?1",
-                    "tti", call->stream.arn, version, hours) < 1)
-        fail_database(call);
-}
-
-static void
-run_get_endpoint(Call *call)
-{
-    static const char *const apis[] = {
-        "PUT_MEDIA",
-        "GET_MEDIA",
-        "LIST_FRAGMENTS",
-        "GET_MEDIA_FOR_FRAGMENT_LIST",
-        "GET_HLS_STREAMING_SESSION_URL",
-        "GET_DASH_STREAMING_SESSION_URL",
-        "GET_CLIP",
-        "GET_IMAGES",
-        NULL,
-    };
-    const char *api = kvg_json_get_string(call->input, "APIName");
-    if (!api || !g_strv_contains(apis, api)) {
-        fail_argument(call, "APIName");
-        return;
-    }
-    g_autofree char *url = kvg_control_own_url(call->x);
-    call->output = json_pack("{s:s}", "DataEndpoint", url);
-}
-
-static void
-run_tag(Call *call)
-{
-    set_tags(call, call->stream.arn, json_object_get(call->input, "Tags"));
-}
-
-static void
-run_untag(Call *call)
-{
-    const json_t *keys = json_object_get(call->input, "TagKeyList");
-    if (!json_is_array(keys) || json_array_size(keys) < 1 || json_array_size(keys) > KVG_MAX_TAGS) {
-        fail_argument(call, "TagKeyList");
-        return;
-    }
-    for (size_t i = 0; i < json_array_size(keys); i++)
-        if (kvg_sql_run(call->db, "DELETE FROM stream_tag WHERE arn = ?1 AND key = ?2", "tt",
-                        call->stream.arn, json_string_value(json_array_get(keys, i))) < 0)
-            fail_database(call);
-}
-
-static void
-run_list_tags(Call *call)
-{
-    json_t *tags = json_object();
-    g_auto(KvgStatement) rows = kvg_sql_query(
-        call->db, "SELECT key, value FROM stream_tag WHERE arn = ?1", "t", call->stream.arn);
-    while (kvg_sql_step(rows))
-        json_object_set_new(tags, kvg_sql_column(rows, 0), json_string(kvg_sql_column(rows, 1)));
-    call->output = json_pack("{s:o, s:n}", "Tags", tags, "NextToken");
-}
-
-static const Operation operations[] = {
-    {"/createStream", "kinesisvideo:CreateStream", run_create, false},
-    {"/describeStream", "kinesisvideo:DescribeStream", run_describe, true},
-    {"/listStreams", "kinesisvideo:ListStreams", run_list, false},
-    {"/updateStream", "kinesisvideo:UpdateStream", run_update, true},
-    {"/updateDataRetention", "kinesisvideo:UpdateDataRetention", run_update_retention, true},
-    {"/deleteStream", "kinesisvideo:DeleteStream", run_delete, true},
-    {"/getDataEndpoint", "kinesisvideo:GetDataEndpoint", run_get_endpoint, true},
-    {"/tagStream", "kinesisvideo:TagStream", run_tag, true},
-    {"/untagStream", "kinesisvideo:UntagStream", run_untag, true},
-    {"/listTagsForStream", "kinesisvideo:ListTagsForStream", run_list_tags, true},
-};
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 static bool
 is_host(const char *host)
@@ -414,35 +106,165 @@ kvg_control_own_url(KvgHttpExchange *x)
                                   : g_strdup_printf("%s://%s:%u", scheme, host, port);
 }
 
-/* What the policy is asked about: the stream, or for a name that has none, all of that name. */
-static char *
-resource_of(const KvgServer *server, const Call *call, const char *name, const char *arn)
+/* ---- what the call is about ---- */
+
+typedef struct {
+    const char *name, *arn; /* as the caller gave them; NULL */
+    bool is_stream;         /* one of this service: looked up */
+} Target;
+
+static Target
+target_of(const KvgControlOperation *operation, const json_t *input)
 {
-    if (call->stream.arn)
-        return g_strdup(call->stream.arn);
-    if (arn)
-        return g_strdup(arn);
-    return g_strdup_printf("arn:aws:kinesisvideo:%s:%s:stream/%s/*", server->region,
-                           server->account, name ? name : "*");
+    switch (operation->target) {
+    case KVG_TARGET_STREAM:
+        return (Target){kvg_json_get_string(input, "StreamName"),
+                        kvg_json_get_string(input, "StreamARN"), true};
+    case KVG_TARGET_RESOURCE:
+        return (Target){NULL, kvg_json_get_string(input, "ResourceARN"), true};
+    case KVG_TARGET_CHANNEL:
+        return (Target){kvg_json_get_string(input, "ChannelName"),
+                        kvg_json_get_string(input, "ChannelARN"), false};
+    case KVG_TARGET_NONE:
+    default:
+        return (Target){0};
+    }
 }
 
 static bool
-find_target(Call *call, const Operation *operation, const char *name, const char *arn)
+check_target(KvgControlCall *call, const KvgControlOperation *operation, const Target *target)
 {
-    if (!operation->on_stream)
+    if (operation->target == KVG_TARGET_NONE)
         return true;
-    const bool is_named =
-        (name || arn) && (!name || kvg_name_is_stream(name)) && (!arn || strlen(arn) <= 1024);
-    if (!is_named) {
-        fail_argument(call, "StreamName");
+    if (!target->name && !target->arn) {
+        const char *kind = operation->target == KVG_TARGET_CHANNEL ? "Channel" : "Stream";
+        kvg_control_fail_argument(call, "Either %sName or %sARN must be given.", kind, kind);
         return false;
     }
-    kvg_stream_find(call->db, name, arn, &call->stream);
-    return true;
+    g_autofree char *ignored = NULL;
+    g_autoptr(json_t) arn = target->arn ? json_string(target->arn) : NULL;
+    if (!operation->checks_arn_form || !arn ||
+        kvg_shape_check(&kvg_shape_arn, arn, &ignored) == KVG_SHAPE_FITS)
+        return true;
+    kvg_control_fail(call, 400, "InvalidResourceFormatException",
+                     "The format of the StreamARN is invalid.");
+    return false;
+}
+
+/* What policies are asked about: the stream, or for a name that has none, all of that name. */
+static char *
+resource_of(const KvgControlCall *call, const KvgControlOperation *operation, const Target *target)
+{
+    const char *kind = operation->target == KVG_TARGET_CHANNEL ? "channel" : "stream";
+    const char *name = target->name;
+    if (call->stream.arn)
+        return g_strdup(call->stream.arn);
+    if (target->arn)
+        return g_strdup(target->arn);
+    if (operation->run == kvg_control_streams[0].run) /* CreateStream */
+        name = kvg_json_get_string(call->input, "StreamName");
+    if (!name)
+        return g_strdup("*");
+    return g_strdup_printf("arn:aws:kinesisvideo:%s:%s:%s/%s/*", call->server->region,
+                           call->server->account, kind, name);
+}
+
+/* The tags a request brings, as a map; NULL. (json_decref) */
+static json_t *
+request_tags(const json_t *input)
+{
+    json_t *tags = json_object_get(input, "Tags");
+    if (json_is_object(tags))
+        return json_incref(tags);
+    if (!json_is_array(tags))
+        return NULL;
+    json_t *map = json_object();
+    for (size_t i = 0; i < json_array_size(tags); i++) {
+        const json_t *tag = json_array_get(tags, i);
+        json_object_set(map, kvg_json_get_string(tag, "Key"), json_object_get(tag, "Value"));
+    }
+    return map;
+}
+
+/* A refusal names the bare stream if the name leads nowhere. */
+static bool
+check_permission(KvgControlCall *call,
+                 const KvgControlOperation *operation,
+                 const KvgCaller *caller,
+                 const Target *target)
+{
+    g_autofree char *action = g_strdup_printf("kinesisvideo:%s", operation->name);
+    g_autofree char *resource = resource_of(call, operation, target);
+    g_autoptr(json_t) tags = request_tags(call->input);
+    if (kvg_auth_allows_tags(call->server, caller, action, resource, tags))
+        return true;
+    const bool is_unknown = target->name && !call->stream.arn;
+    kvg_auth_refuse(call->x, caller, action, is_unknown ? target->name : resource);
+    return false;
+}
+
+static bool
+check_quota(KvgControlCall *call, const KvgControlOperation *operation)
+{
+    if (kvg_quotas_take(call->server->quotas, operation->name, operation->per_account,
+                        call->stream.arn, operation->per_stream, kvg_clock_mono_us()))
+        return true;
+    kvg_control_fail(call, 400, "ClientLimitExceededException",
+                     "Limit exceeded on number of requests for %s API for resource '%s'",
+                     operation->name, call->stream.name ? call->stream.name : "*");
+    return false;
 }
 
 static void
-answer(Call *call)
+find_stream(KvgControlCall *call, const Target *target)
+{
+    call->now_ms = kvg_clock_wall_ms();
+    kvg_stream_finish_deletions(call->db, call->now_ms);
+    kvg_stream_info_clear(&call->stream);
+    if (target->is_stream)
+        kvg_stream_find(call->db, target->name, target->arn, call->now_ms, &call->stream);
+}
+
+static bool
+check_stream(KvgControlCall *call, const KvgControlOperation *operation)
+{
+    if (operation->target == KVG_TARGET_NONE)
+        return true;
+    if (!call->stream.arn) {
+        kvg_control_fail(call, 404, "ResourceNotFoundException", "%s",
+                         operation->target == KVG_TARGET_CHANNEL
+                             ? "The requested channel is not found or not active."
+                             : NOT_FOUND);
+        return false;
+    }
+    if (!operation->is_change || strcmp(call->stream.status, "ACTIVE") == 0)
+        return true;
+    kvg_control_fail(call, 400, "ResourceInUseException",
+                     "The stream %s is not in ACTIVE status: it is %s.", call->stream.name,
+                     call->stream.status);
+    return false;
+}
+
+/* An operation that fails half-way leaves nothing behind. */
+static void
+run_locked(KvgControlCall *call, const KvgControlOperation *operation, const Target *target)
+{
+    call->db = kvg_state_lock(call->server->state);
+    sqlite3_exec(call->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    find_stream(call, target);
+    if (check_stream(call, operation) && check_quota(call, operation))
+        operation->run(call);
+    if (call->type)
+        sqlite3_exec(call->db, "ROLLBACK", NULL, NULL, NULL);
+    else if (sqlite3_exec(call->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
+        kvg_control_fail_database(call);
+        sqlite3_exec(call->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    kvg_state_unlock(call->server->state);
+}
+
+static void
+answer(const KvgControlCall *call)
 {
     if (call->type) {
         kvg_respond_error(call->x, call->status, call->type, "%s", call->message);
@@ -452,56 +274,50 @@ answer(Call *call)
     kvg_http_respond_json(call->x, 200, text);
 }
 
-/* An operation that fails half-way leaves nothing behind. */
-static void
-run_locked(Call *call, const Operation *operation)
+static bool
+validate(KvgControlCall *call, const KvgControlOperation *operation)
 {
-    call->db = kvg_state_lock(call->server->state);
-    kvg_stream_info_clear(&call->stream);
-    const char *name = kvg_json_get_string(call->input, "StreamName");
-    const char *arn = kvg_json_get_string(call->input, "StreamARN");
-    find_target(call, operation, name, arn);
-    if (operation->on_stream && !call->type && !call->stream.arn)
-        fail(call, 404, "ResourceNotFoundException",
-             "The requested stream is not found or not active.");
-    sqlite3_exec(call->db, "SAVEPOINT control", NULL, NULL, NULL);
-    const bool is_own_transaction = operation->run == run_delete;
-    if (is_own_transaction)
-        sqlite3_exec(call->db, "RELEASE control", NULL, NULL, NULL);
-    if (!call->type)
-        operation->run(call);
-    if (!is_own_transaction) {
-        if (call->type)
-            sqlite3_exec(call->db, "ROLLBACK TO control", NULL, NULL, NULL);
-        if (sqlite3_exec(call->db, "RELEASE control", NULL, NULL, NULL) != SQLITE_OK && !call->type)
-            fail_database(call);
+    g_autofree char *message = NULL;
+    switch (kvg_shape_check(operation->input, call->input, &message)) {
+    case KVG_SHAPE_FITS:
+        return true;
+    case KVG_SHAPE_WRONG_TYPE:
+        kvg_control_fail(call, 400, "SerializationException", "%s", message);
+        return false;
+    case KVG_SHAPE_VIOLATED:
+    default:
+        kvg_control_fail_argument(call, "%s", message);
+        return false;
     }
-    kvg_state_unlock(call->server->state);
 }
 
 static void
-run_operation(KvgServer *server,
-              KvgHttpExchange *x,
-              const KvgCaller *caller,
-              const Operation *operation,
-              json_t *input)
+perform(KvgControlCall *call, const KvgControlOperation *operation, const KvgCaller *caller)
 {
-    Call call = {.server = server, .x = x, .input = input};
-    const char *name = kvg_json_get_string(input, "StreamName");
-    const char *arn = kvg_json_get_string(input, "StreamARN");
-    call.db = kvg_state_lock(server->state);
-    const bool is_named = find_target(&call, operation, name, arn);
-    g_autofree char *resource = resource_of(server, &call, name, arn);
-    kvg_state_unlock(server->state);
-    if (!is_named)
-        answer(&call);
-    else if (kvg_auth_require(server, x, caller, operation->action, resource)) {
-        run_locked(&call, operation);
-        answer(&call);
+    const Target target = target_of(operation, call->input);
+    if (!validate(call, operation) || !check_target(call, operation, &target)) {
+        answer(call);
+        return;
     }
-    kvg_stream_info_clear(&call.stream);
-    json_decref(call.output);
-    g_free(call.message);
+    call->db = kvg_state_lock(call->server->state);
+    find_stream(call, &target);
+    kvg_state_unlock(call->server->state);
+    if (!check_permission(call, operation, caller, &target))
+        return;
+    run_locked(call, operation, &target);
+    answer(call);
+}
+
+static const KvgControlOperation *
+find_operation(const char *path)
+{
+    const KvgControlOperation *const tables[] = {kvg_control_streams, kvg_control_tags,
+                                                 kvg_control_configurations, kvg_control_edge};
+    for (size_t i = 0; i < G_N_ELEMENTS(tables); i++)
+        for (const KvgControlOperation *operation = tables[i]; operation->name; operation++)
+            if (strcmp(operation->path, path) == 0)
+                return operation;
+    return NULL;
 }
 
 void
@@ -514,10 +330,7 @@ kvg_control_handle(KvgServer *server, KvgHttpExchange *x)
                           "The request body is too large or incomplete.");
         return;
     }
-    const Operation *operation = NULL;
-    for (size_t i = 0; i < G_N_ELEMENTS(operations); i++)
-        if (strcmp(operations[i].path, kvg_http_path(x)) == 0)
-            operation = &operations[i];
+    const KvgControlOperation *operation = find_operation(kvg_http_path(x));
     if (!operation || strcmp(kvg_http_method(x), "POST") != 0) {
         kvg_respond_error(x, 404, "UnknownOperationException", "There is no such operation.");
         return;
@@ -532,5 +345,9 @@ kvg_control_handle(KvgServer *server, KvgHttpExchange *x)
         kvg_respond_error(x, 400, "SerializationException", "%s", error->message);
         return;
     }
-    run_operation(server, x, &caller, operation, input);
+    KvgControlCall call = {.server = server, .x = x, .input = input};
+    perform(&call, operation, &caller);
+    kvg_stream_info_clear(&call.stream);
+    json_decref(call.output);
+    g_free(call.message);
 }

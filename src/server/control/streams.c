@@ -8,19 +8,36 @@
 
 #define HOUR_MS (INT64_C(3600) * 1000)
 
+/* A change of a stream takes time: until change_ends_ms its status is what change says. */
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS stream (name TEXT PRIMARY KEY, arn TEXT NOT NULL UNIQUE,"
     " version TEXT NOT NULL, media_type TEXT, device_name TEXT, kms_key_id TEXT,"
     " created_ms INTEGER NOT NULL, retention_hours INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS stream_tag (arn TEXT NOT NULL, key TEXT NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY (arn, key)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS deleted_stream (arn TEXT PRIMARY KEY) WITHOUT ROWID;";
+    "CREATE TABLE IF NOT EXISTS deleted_stream (arn TEXT PRIMARY KEY) WITHOUT ROWID;"
+    /* kind: image, notification, edge; hub: of edge, the device it is for */
+    "CREATE TABLE IF NOT EXISTS stream_configuration (arn TEXT NOT NULL, kind TEXT NOT NULL,"
+    " hub TEXT, document TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+    " PRIMARY KEY (arn, kind)) WITHOUT ROWID;";
+/* Tables of an older kvg-server lack these. */
+static const char second_schema[] =
+    "ALTER TABLE stream ADD COLUMN storage_tier TEXT NOT NULL DEFAULT 'HOT';"
+    "ALTER TABLE stream ADD COLUMN change TEXT;"
+    "ALTER TABLE stream ADD COLUMN change_ends_ms INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX stream_being_deleted ON stream (change_ends_ms) WHERE change = 'DELETING';";
 
 bool
 kvg_control_open(KvgServer *server, GError **error)
 {
+    static const char has_second[] =
+        "SELECT count(*) FROM pragma_table_info('stream') WHERE name = 'storage_tier'";
     sqlite3 *db = kvg_state_lock(server->state);
-    const bool is_done = sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK;
+    const bool is_done = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+                         sqlite3_exec(db, schema, NULL, NULL, NULL) == SQLITE_OK &&
+                         (kvg_sql_int(db, 0, has_second, "") == 1 ||
+                          sqlite3_exec(db, second_schema, NULL, NULL, NULL) == SQLITE_OK) &&
+                         sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
     if (!is_done)
         g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "state.db: %s", sqlite3_errmsg(db));
     kvg_state_unlock(server->state);
@@ -37,6 +54,7 @@ kvg_stream_info_clear(KvgStreamInfo *info)
     g_free(info->device_name);
     g_free(info->kms_key_id);
     g_free(info->status);
+    g_free(info->storage_tier);
     memset(info, 0, sizeof *info);
 }
 
@@ -58,8 +76,9 @@ optional_text(KvgStatement row, int column)
 }
 
 void
-kvg_stream_from_row(KvgStatement row, KvgStreamInfo *info)
+kvg_stream_from_row(KvgStatement row, int64_t now_ms, KvgStreamInfo *info)
 {
+    const bool is_changing = sqlite3_column_int64(row, 10) > now_ms;
     *info = (KvgStreamInfo){
         .name = g_strdup(kvg_sql_column(row, 0)),
         .arn = g_strdup(kvg_sql_column(row, 1)),
@@ -67,14 +86,15 @@ kvg_stream_from_row(KvgStatement row, KvgStreamInfo *info)
         .media_type = optional_text(row, 3),
         .device_name = optional_text(row, 4),
         .kms_key_id = optional_text(row, 5),
-        .status = g_strdup("ACTIVE"),
         .created_ms = sqlite3_column_int64(row, 6),
         .retention_hours = sqlite3_column_int64(row, 7),
+        .storage_tier = g_strdup(kvg_sql_column(row, 8)),
+        .status = g_strdup(is_changing ? kvg_sql_column(row, 9) : "ACTIVE"),
     };
 }
 
 bool
-kvg_stream_find(sqlite3 *db, const char *name, const char *arn, KvgStreamInfo *info)
+kvg_stream_find(sqlite3 *db, const char *name, const char *arn, int64_t now_ms, KvgStreamInfo *info)
 {
     memset(info, 0, sizeof *info);
     if (!name && !arn)
@@ -86,30 +106,61 @@ kvg_stream_find(sqlite3 *db, const char *name, const char *arn, KvgStreamInfo *i
                       "tt", name, arn);
     if (!kvg_sql_step(row))
         return false;
-    kvg_stream_from_row(row, info);
+    kvg_stream_from_row(row, now_ms, info);
     return true;
 }
 
 bool
-kvg_stream_delete(sqlite3 *db, const char *arn)
+kvg_stream_begin_change(sqlite3 *db, const char *arn, const char *change, int64_t ends_ms)
 {
-    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-        return false;
-    const bool is_done =
-        kvg_sql_run(db, "INSERT OR IGNORE INTO deleted_stream (arn) VALUES (?1)", "t", arn) >= 0 &&
-        kvg_sql_run(db, "DELETE FROM stream_tag WHERE arn = ?1", "t", arn) >= 0 &&
-        kvg_sql_run(db, "DELETE FROM stream WHERE arn = ?1", "t", arn) >= 0 &&
-        sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+    g_autofree char *version = kvg_stream_new_version();
+    return kvg_sql_run(db,
+                       "UPDATE stream SET version = ?2, change = ?3, change_ends_ms = ?4"
+                       " WHERE arn = ?1",
+                       "ttti", arn, version, change, ends_ms) == 1;
+}
+
+static bool
+forget(sqlite3 *db, const char *arn)
+{
+    static const char *const statements[] = {
+        "INSERT OR IGNORE INTO deleted_stream (arn) VALUES (?1)",
+        "DELETE FROM stream_tag WHERE arn = ?1",
+        "DELETE FROM stream_configuration WHERE arn = ?1",
+        "DELETE FROM stream WHERE arn = ?1",
+    };
+    bool is_done = sqlite3_exec(db, "SAVEPOINT forget", NULL, NULL, NULL) == SQLITE_OK;
+    for (size_t i = 0; i < G_N_ELEMENTS(statements) && is_done; i++)
+        is_done = kvg_sql_run(db, statements[i], "t", arn) >= 0;
     if (!is_done)
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    return is_done;
+        sqlite3_exec(db, "ROLLBACK TO forget", NULL, NULL, NULL);
+    return sqlite3_exec(db, "RELEASE forget", NULL, NULL, NULL) == SQLITE_OK && is_done;
+}
+
+void
+kvg_stream_finish_deletions(sqlite3 *db, int64_t now_ms)
+{
+    for (;;) {
+        g_autofree char *arn = kvg_sql_text(
+            db, "SELECT arn FROM stream WHERE change = 'DELETING' AND change_ends_ms <= ?1", "i",
+            now_ms);
+        if (!arn || !forget(db, arn))
+            return;
+    }
 }
 
 bool
 kvg_control_find_stream(KvgServer *server, const char *name, const char *arn, KvgStreamInfo *info)
 {
-    const bool is_found = kvg_stream_find(kvg_state_lock(server->state), name, arn, info);
+    const int64_t now_ms = kvg_clock_wall_ms();
+    sqlite3 *db = kvg_state_lock(server->state);
+    kvg_stream_finish_deletions(db, now_ms);
+    const bool is_found =
+        kvg_stream_find(db, name, arn, now_ms, info) &&
+        (strcmp(info->status, "ACTIVE") == 0 || strcmp(info->status, "UPDATING") == 0);
     kvg_state_unlock(server->state);
+    if (!is_found)
+        kvg_stream_info_clear(info);
     return is_found;
 }
 
@@ -131,6 +182,7 @@ collect_expiries(KvgServer *server, int64_t now_ms)
     GArray *all = g_array_new(FALSE, FALSE, sizeof(Expiry));
     g_array_set_clear_func(all, expiry_clear);
     sqlite3 *db = kvg_state_lock(server->state);
+    kvg_stream_finish_deletions(db, now_ms);
     g_auto(KvgStatement) live = kvg_sql_query(db, "SELECT arn, retention_hours FROM stream", "");
     while (kvg_sql_step(live)) {
         const Expiry one = {.arn = g_strdup(kvg_sql_column(live, 0)),

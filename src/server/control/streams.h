@@ -7,13 +7,18 @@
 #define KVG_MAX_RETENTION_HOURS 87600
 #define KVG_MAX_TAGS 50
 
-#define KVG_STREAM_COLUMNS                                                                         \
-    "name, arn, version, media_type, device_name, kms_key_id, created_ms, retention_hours"
-
 /* 20 characters, new at every change (g_free). */
 char *kvg_stream_new_version(void);
-/* A row of KVG_STREAM_COLUMNS. */
-void kvg_stream_from_row(KvgStatement row, KvgStreamInfo *info);
-bool kvg_stream_find(sqlite3 *db, const char *name, const char *arn, KvgStreamInfo *info);
-/* Forgets the stream and remembers its ARN until its fragments are gone. */
-bool kvg_stream_delete(sqlite3 *db, const char *arn);
+/* Of a statement "SELECT " KVG_STREAM_COLUMNS " FROM stream". @now_ms decides what a change that
+ * was begun has come to. */
+#define KVG_STREAM_COLUMNS                                                                         \
+    "name, arn, version, media_type, device_name, kms_key_id, created_ms, retention_hours,"        \
+    " storage_tier, change, change_ends_ms"
+void kvg_stream_from_row(KvgStatement row, int64_t now_ms, KvgStreamInfo *info);
+/* By name, ARN or both, in whatever status; false if there is none. */
+bool kvg_stream_find(
+    sqlite3 *db, const char *name, const char *arn, int64_t now_ms, KvgStreamInfo *info);
+/* The status @change ("UPDATING") until @ends_ms, and a new version. */
+bool kvg_stream_begin_change(sqlite3 *db, const char *arn, const char *change, int64_t ends_ms);
+/* Streams whose deletion is over: forgets them, but for the ARN, until their fragments are gone. */
+void kvg_stream_finish_deletions(sqlite3 *db, int64_t now_ms);

@@ -20,7 +20,7 @@ typedef struct {
     const char *alias;
     int64_t now_ms;
     /* found on the way */
-    char *role_name, *role_id, *trust;
+    char *role_name, *role_id, *role_arn, *trust;
     int64_t duration_s, max_session_s;
 } Decision;
 
@@ -30,6 +30,7 @@ decision_clear(Decision *d)
     g_free(d->certificate_id);
     g_free(d->role_name);
     g_free(d->role_id);
+    g_free(d->role_arn);
     g_free(d->trust);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Decision, decision_clear)
@@ -92,9 +93,9 @@ check_policy(const Decision *d, sqlite3 *db, KvgIotReply *reply)
 static bool
 find_role(Decision *d, sqlite3 *db, KvgIotReply *reply)
 {
-    g_autofree char *role_arn =
+    d->role_arn =
         kvg_sql_text(db, "SELECT role_arn FROM role_alias WHERE name = ?1", "t", d->alias);
-    if (role_arn == NULL)
+    if (d->role_arn == NULL)
         return refuse(reply, 404, "ResourceNotFoundException", "Role alias does not exist");
     d->duration_s =
         kvg_sql_int(db, 0, "SELECT duration_s FROM role_alias WHERE name = ?1", "t", d->alias);
@@ -102,7 +103,7 @@ find_role(Decision *d, sqlite3 *db, KvgIotReply *reply)
         kvg_sql_query(db,
                       "SELECT name, role_id, trust, max_session_s FROM role"
                       " WHERE 'arn:aws:iam::' || ?2 || ':role' || path || name = ?1",
-                      "tt", role_arn, d->server->account);
+                      "tt", d->role_arn, d->server->account);
     if (!kvg_sql_step(row))
         return refuse(reply, 400, "InvalidRequestException",
                       "Unable to assume the role, or the role to assume does not exist");
@@ -136,6 +137,7 @@ issue(const Decision *d, KvgIotReply *reply)
 {
     const KvgSessionSpec spec = {.role_name = d->role_name,
                                  .role_id = d->role_id,
+                                 .role_arn = d->role_arn,
                                  .session_name = d->certificate_id,
                                  .thing_name = d->thing_name,
                                  .certificate_id = d->certificate_id,

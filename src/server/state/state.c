@@ -2,7 +2,8 @@
  * business of auth/ and iot/; control/ adds its own. The file holds secrets, so it is 0600.
  *
  * Schema history (PRAGMA user_version):
- *   1  settings, access keys, roles, things, certificates, IoT policies, role aliases */
+ *   1  settings, access keys, roles, things, certificates, IoT policies, role aliases
+ *   2  IAM users beside the administrator, their policies and tags; keys may be inactive */
 #include "server/server.h"
 
 #include "os/file.h"
@@ -11,7 +12,7 @@
 #include <kvg/error.h>
 #include <sys/stat.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define BUSY_TIMEOUT_MS 10000
 
 struct _KvgState {
@@ -51,6 +52,18 @@ static const char schema_1[] =
     " WITHOUT ROWID;"
     "PRAGMA user_version = 1;";
 
+static const char schema_2[] =
+    "CREATE TABLE iam_user (name TEXT PRIMARY KEY COLLATE NOCASE, user_id TEXT NOT NULL,"
+    " path TEXT NOT NULL, created_ms INTEGER NOT NULL, is_administrator INTEGER NOT NULL DEFAULT 0)"
+    " WITHOUT ROWID;"
+    "INSERT INTO iam_user SELECT user_name, user_id, '/', created_ms, 1 FROM access_key LIMIT 1;"
+    "ALTER TABLE access_key ADD COLUMN status TEXT NOT NULL DEFAULT 'Active';"
+    "CREATE TABLE user_policy (user TEXT NOT NULL COLLATE NOCASE REFERENCES iam_user(name),"
+    " name TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (user, name)) WITHOUT ROWID;"
+    "CREATE TABLE user_tag (user TEXT NOT NULL COLLATE NOCASE REFERENCES iam_user(name) ON DELETE"
+    " CASCADE, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, key)) WITHOUT ROWID;"
+    "PRAGMA user_version = 2;";
+
 static bool
 execute(sqlite3 *db, const char *sql, GError **error)
 {
@@ -85,6 +98,8 @@ migrate(sqlite3 *db, GError **error)
         return false;
     }
     if (version < 1 && !execute(db, schema_1, error))
+        return false;
+    if (version < 2 && !execute(db, schema_2, error))
         return false;
     return execute(db, "COMMIT", error);
 }

@@ -15,13 +15,21 @@ kvg_auth_verify(KvgServer *server, KvgHttpExchange *x, GBytes *body, KvgCaller *
 }
 
 bool
-kvg_auth_require(KvgServer *server,
-                 KvgHttpExchange *x,
-                 const KvgCaller *caller,
-                 const char *action,
-                 const char *resource_arn)
+kvg_auth_allows_tags(KvgServer *server,
+                     const KvgCaller *caller,
+                     const char *action,
+                     const char *resource_arn,
+                     const json_t *tags)
 {
     return true;
+}
+
+void
+kvg_auth_refuse(KvgHttpExchange *x,
+                const KvgCaller *caller,
+                const char *action,
+                const char *resource)
+{
 }
 
 void
@@ -97,7 +105,8 @@ test_streams(void)
            "{\"StreamName\":\"cam-1\",\"DataRetentionInHours\":2,\"Tags\":{\"k\":\"v\"}}",
            "stream/cam-1/");
     expect(port, "/createStream", "{\"StreamName\":\"cam-1\"}", "ResourceInUse");
-    expect(port, "/createStream", "{\"StreamName\":\"cam-2\",\"Tags\":{\"k\":1}}", "InvalidArg");
+    expect(port, "/createStream", "{\"StreamName\":\"cam-2\",\"Tags\":{\"k\":1}}",
+           "Serialization");
     expect(port, "/describeStream", "{\"StreamName\":\"cam-2\"}", "ResourceNotFound");
     expect(port, "/createStream", "{\"StreamName\":\"cam-2\"}", "StreamARN");
     expect(port, "/describeStream", "{\"StreamName\":\"cam-1\"}", "\"DataRetentionInHours\":2,");
