@@ -52,6 +52,31 @@ typedef void (*KvgStreamNotify)(KvgStream *stream,
                                 void *user_data);
 
 /**
+ * KvgStreamAck: an acknowledgement of the service, as it came.
+ * @timecode_ms: of the fragment, as sent; 0 for IDLE
+ * @fragment_number: decimal digits; "" if the service did not give one
+ * @error_id, @error_code: ERROR only; 0 and ""
+ */
+typedef enum {
+    KVG_STREAM_ACK_BUFFERING = 1,
+    KVG_STREAM_ACK_RECEIVED,
+    KVG_STREAM_ACK_PERSISTED,
+    KVG_STREAM_ACK_ERROR,
+    KVG_STREAM_ACK_IDLE,
+} KvgStreamAckType;
+typedef struct {
+    KvgStreamAckType type;
+    int64_t timecode_ms;
+    const char *fragment_number;
+    int error_id;
+    const char *error_code;
+} KvgStreamAck;
+
+/* Called on the uploader thread for each acknowledgement; must not block. @ack: valid during the
+ * call. */
+typedef void (*KvgStreamAckNotify)(KvgStream *stream, const KvgStreamAck *ack, void *user_data);
+
+/**
  * KvgCatchUp: how the backlog of an outage goes up.
  * @KVG_CATCH_UP_OLDEST_FIRST: in the order recorded; live pictures come when it is done
  * @KVG_CATCH_UP_LIVE_FIRST: the newest at once, the rest behind it in sessions of a few seconds
@@ -91,6 +116,7 @@ typedef struct {
     uint32_t stale_ms;
     uint32_t pause_ms;
     KvgStreamNotify notify;
+    KvgStreamAckNotify ack_notify; /* NULL: none */
     void *user_data;
 } KvgStreamOptions;
 

@@ -33,6 +33,7 @@ struct _KvgStream {
     KvgProducer *producer;
     char *name;
     KvgStreamNotify notify;
+    KvgStreamAckNotify ack_notify;
     void *user_data;
     KvgSpool *spool;
     _Atomic(KvgUpload *) upload; /* NULL until the stream is built whole */
@@ -190,6 +191,25 @@ on_upload_persisted(uint64_t fragment, void *user_data)
     pthread_mutex_unlock(&stream->lock);
 }
 
+static void
+on_upload_ack(const KvgAck *ack, void *user_data)
+{
+    static const KvgStreamAckType types[] = {[KVG_ACK_BUFFERING] = KVG_STREAM_ACK_BUFFERING,
+                                             [KVG_ACK_RECEIVED] = KVG_STREAM_ACK_RECEIVED,
+                                             [KVG_ACK_PERSISTED] = KVG_STREAM_ACK_PERSISTED,
+                                             [KVG_ACK_ERROR] = KVG_STREAM_ACK_ERROR,
+                                             [KVG_ACK_IDLE] = KVG_STREAM_ACK_IDLE};
+    KvgStream *stream = user_data;
+    if ((unsigned)ack->type >= G_N_ELEMENTS(types))
+        return;
+    const KvgStreamAck told = {.type = types[ack->type],
+                               .timecode_ms = ack->timecode_ms,
+                               .fragment_number = ack->fragment_number,
+                               .error_id = ack->error_id,
+                               .error_code = ack->error_code};
+    stream->ack_notify(stream, &told, stream->user_data);
+}
+
 /* ---- open ---- */
 
 static void
@@ -233,6 +253,7 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
     stream->producer = producer;
     stream->name = g_strdup(options->name);
     stream->notify = options->notify;
+    stream->ack_notify = options->ack_notify;
     stream->user_data = options->user_data;
     g_autofree char *path = g_build_filename(producer->spool_path, options->name, NULL);
     const KvgSpoolOptions spool = {.path = path,
@@ -259,6 +280,7 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
         .gather_us = options->gather_us != 0 ? options->gather_us : DEFAULT_GATHER_US,
         .on_state = on_upload_state,
         .on_persisted = on_upload_persisted,
+        .on_ack = options->ack_notify != NULL ? on_upload_ack : NULL,
         .user_data = stream};
     atomic_store(&stream->upload, kvg_uploader_add(producer->uploader, &upload));
     atomic_fetch_add(&producer->n_streams, 1);

@@ -54,6 +54,7 @@ struct _KvgUpload {
     uint32_t gather_us;
     void (*on_state)(KvgSessionState state, const char *reason, void *user_data);
     void (*on_persisted)(uint64_t fragment, void *user_data);
+    void (*on_ack)(const KvgAck *ack, void *user_data);
     void *user_data;
 
     _Atomic bool is_woken;    /* in the inbox, or about to be served */
@@ -512,6 +513,8 @@ take_acks(KvgUpload *upload, const char *data, size_t len)
                     "stream '%s': service error %d %s for fragment %s at %" G_GINT64_FORMAT,
                     upload->name, ack.error_id, ack.error_code, ack.fragment_number,
                     ack.timecode_ms);
+            if (upload->on_ack != NULL)
+                upload->on_ack(&ack, upload->user_data);
             step(upload, &event);
         }
     }
@@ -1008,6 +1011,7 @@ kvg_uploader_add(KvgUploader *uploader, const KvgUploadOptions *options)
     upload->gather_us = options->gather_us;
     upload->on_state = options->on_state;
     upload->on_persisted = options->on_persisted;
+    upload->on_ack = options->on_ack;
     upload->user_data = options->user_data;
     atomic_init(&upload->n_wakes, 1);
     upload->mine.session = kvg_session_new(options->create);

@@ -35,6 +35,8 @@ typedef struct {
     void (*on_state)(KvgSessionState state, const char *reason, void *user_data);
     /* On the uploader thread when the cursor moved over @fragment; NULL for none. */
     void (*on_persisted)(uint64_t fragment, void *user_data);
+    /* On the uploader thread for each acknowledgement as it came; NULL for none. */
+    void (*on_ack)(const KvgAck *ack, void *user_data);
     void *user_data;
 } KvgUploadOptions;
 
