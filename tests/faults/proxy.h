@@ -1,7 +1,7 @@
 /* A TCP proxy on loopback that does to a connection what networks and services do: delays, silence,
  * resets at a given byte, refusals, wrong answers. One thread per proxy. Opaque (TCP) it passes TLS
- * through untouched; with is_http it ends TLS on both sides and understands as much HTTP as is needed to
- * answer in the service's place and to meddle with the acknowledgements of PutMedia. */
+ * through untouched; with is_http it ends TLS on both sides and understands as much HTTP as is
+ * needed to answer in the service's place and to meddle with the acknowledgements of PutMedia. */
 #pragma once
 
 #include <glib.h>
@@ -24,26 +24,27 @@ typedef struct {
 typedef struct {
     unsigned times; /* how often what is marked (*) strikes; 0: always */
 
-    bool refuse;     /* nobody listens */
-    bool black_hole; /* connections are taken, and then nothing passes either way */
-    bool garbage;    /* (*) the answer to the first bytes is no TLS */
+    bool refuse;          /* nobody listens */
+    bool black_hole;      /* connections are taken, and then nothing passes either way */
+    bool garbage;         /* (*) the answer to the first bytes is no TLS */
     unsigned latency_ms;  /* each way */
     unsigned bytes_per_s; /* towards the server */
-    int64_t reset_up_at, reset_down_at;           /* (*) RST to both sides at this byte */
-    int64_t half_close_up_at, half_close_down_at; /* (*) this direction ends in a proper FIN there */
+    int64_t reset_up_at, reset_down_at; /* (*) RST to both sides at this byte */
+    int64_t half_close_up_at,
+        half_close_down_at; /* (*) this direction ends in a proper FIN there */
 
     /* is_http */
-    int status;          /* (*) the answer to a request... */
-    const char *path;    /* ...for this path; NULL: PutMedia */
-    const char *type;    /* x-amzn-ErrorType; NULL: none */
-    const char *body;    /* NULL: {"message":"..."} */
-    int64_t after_bytes; /* PutMedia: only when so many bytes of the body have passed */
-    int error_id;        /* (*) an ERROR ack instead of a BUFFERING... */
-    unsigned at_fragment;       /* ...of this fragment of a session (0: the first), then the end */
-    bool end_response;          /* (*) the response ends properly at that fragment */
-    bool ack_garbage;           /* (*) no JSON in place of that BUFFERING */
-    bool ack_split;             /* each byte of an ack is a chunk */
-    bool ack_twice;             /* each ack comes twice */
+    int status;           /* (*) the answer to a request... */
+    const char *path;     /* ...for this path; NULL: PutMedia */
+    const char *type;     /* x-amzn-ErrorType; NULL: none */
+    const char *body;     /* NULL: {"message":"..."} */
+    int64_t after_bytes;  /* PutMedia: only when so many bytes of the body have passed */
+    int error_id;         /* (*) an ERROR ack instead of a BUFFERING... */
+    unsigned at_fragment; /* ...of this fragment of a session (0: the first), then the end */
+    bool end_response;    /* (*) the response ends properly at that fragment */
+    bool ack_garbage;     /* (*) no JSON in place of that BUFFERING */
+    bool ack_split;       /* each byte of an ack is a chunk */
+    bool ack_twice;       /* each ack comes twice */
     unsigned ack_delay_ms;
     int skew_s; /* the server's clock is so far from ours */
 } KvgFaults;
@@ -57,10 +58,12 @@ typedef struct {
 KvgProxy *kvg_proxy_start(const KvgProxyOptions *options, GError **error);
 void kvg_proxy_stop(KvgProxy *proxy); /* NULL is fine */
 uint16_t kvg_proxy_port(const KvgProxy *proxy);
-/* Replaces all faults; @faults NULL: a good network. Strings must outlive their use. Thread: any. */
+/* Replaces all faults; @faults NULL: a good network. Strings must outlive their use. Thread: any.
+ */
 void kvg_proxy_set(KvgProxy *proxy, const KvgFaults *faults);
 /* RST to every connection there is. Thread: any. */
 void kvg_proxy_cut(KvgProxy *proxy);
-/* is_http: the access key seen last has expired: its connections are cut, and it gets 403 from now on. */
+/* is_http: the access key seen last has expired: its connections are cut, and it gets 403 from now
+ * on. */
 void kvg_proxy_expire_key(KvgProxy *proxy);
 void kvg_proxy_get_counts(KvgProxy *proxy, KvgProxyCounts *counts);

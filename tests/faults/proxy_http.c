@@ -1,5 +1,5 @@
-/* The service's part: requests that are answered here, answers that are withheld, acknowledgements that
- * are not what the server sent. */
+/* The service's part: requests that are answered here, answers that are withheld, acknowledgements
+ * that are not what the server sent. */
 #include "proxy_private.h"
 
 #include "wire/sigv4.h"
@@ -189,10 +189,9 @@ intercept(ProxyConnection *c, char **lines, const char *path)
     if (f->skew_s == 0 || is_in_time(proxy, date))
         return false;
     g_autofree char *now = format_time(AMZ_DATE, server_time(proxy));
-    g_autofree char *text =
-        g_strdup_printf("{\"message\":\"Signature %s: %s is now %s than %s\"}",
-                        f->skew_s > 0 ? "expired" : "not yet current", date,
-                        f->skew_s > 0 ? "earlier" : "later", now);
+    g_autofree char *text = g_strdup_printf("{\"message\":\"Signature %s: %s is now %s than %s\"}",
+                                            f->skew_s > 0 ? "expired" : "not yet current", date,
+                                            f->skew_s > 0 ? "earlier" : "later", now);
     answer(c, 403, "InvalidSignatureException", text);
     return true;
 }
@@ -222,7 +221,8 @@ take_request(ProxyConnection *c, ProxyLane *lane, int64_t delay_us)
     if (intercept(c, lines, path))
         return false;
     if (proxy->faults.skew_s != 0)
-        sign_again(proxy, lines, (const char *)lane->held->data + head, c->is_put ? 0 : (size_t)body);
+        sign_again(proxy, lines, (const char *)lane->held->data + head,
+                   c->is_put ? 0 : (size_t)body);
     push_head(lane, lines, delay_us);
     g_byte_array_remove_range(lane->held, 0, (guint)head);
     lane->body_left = c->is_put ? -1 : body;
@@ -322,7 +322,8 @@ take_ack(ProxyConnection *c, const char *text, size_t len, int64_t delay_us)
 static bool
 take_chunk(ProxyConnection *c, ProxyLane *lane, int64_t delay_us)
 {
-    const uint8_t *line = lane->held->len > 0 ? memmem(lane->held->data, lane->held->len, "\r\n", 2) : NULL;
+    const uint8_t *line =
+        lane->held->len > 0 ? memmem(lane->held->data, lane->held->len, "\r\n", 2) : NULL;
     if (line == NULL)
         return false;
     const size_t start = (size_t)(line - lane->held->data) + 2;
@@ -362,8 +363,7 @@ take_response(ProxyConnection *c, ProxyLane *lane, int64_t delay_us)
 }
 
 void
-proxy_http_take(
-    ProxyConnection *c, ProxyLane *lane, const void *data, size_t len, int64_t delay_us)
+proxy_http_take(ProxyConnection *c, ProxyLane *lane, const void *data, size_t len, int64_t delay_us)
 {
     if (lane->held == NULL)
         lane->held = g_byte_array_new();
@@ -377,8 +377,8 @@ proxy_http_take(
         else if (c->is_withheld)
             goes_on = false;
         else
-            goes_on = lane->in_acks ? take_chunk(c, lane, delay_us)
-                                    : take_response(c, lane, delay_us);
+            goes_on =
+                lane->in_acks ? take_chunk(c, lane, delay_us) : take_response(c, lane, delay_us);
     }
     if (lane->held->len > MAX_HEAD && !lane->in_body)
         g_byte_array_set_size(lane->held, 0);

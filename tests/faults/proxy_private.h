@@ -1,5 +1,5 @@
-/* What proxy.c and proxy_http.c share. Everything here belongs to the proxy's thread, or is used with the
- * proxy's lock held. */
+/* What proxy.c and proxy_http.c share. Everything here belongs to the proxy's thread, or is used
+ * with the proxy's lock held. */
 #pragma once
 
 #include "proxy.h"
@@ -23,7 +23,7 @@ typedef struct {
     bool is_full;      /* the far end takes nothing now */
 
     /* is_http */
-    GByteArray *held; /* a head or a chunk that is not complete yet */
+    GByteArray *held;  /* a head or a chunk that is not complete yet */
     int64_t body_left; /* of a body of known length; -1: to the end of the connection */
     bool in_body;
     bool in_acks;

@@ -68,16 +68,14 @@ handle(KvgHttpExchange *x, void *user_data)
 static void
 set_up_tcp(Fixture *x, gconstpointer unused)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     x->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g_assert_cmpint(bind(x->listen_fd, (struct sockaddr *)&address, len), ==, 0);
     g_assert_cmpint(listen(x->listen_fd, 8), ==, 0);
     g_assert_cmpint(getsockname(x->listen_fd, (struct sockaddr *)&address, &len), ==, 0);
     x->echo = g_thread_new("echo", echo_thread, x);
-    x->proxy =
-        kvg_proxy_start(&(KvgProxyOptions){.to_port = ntohs(address.sin_port)}, NULL);
+    x->proxy = kvg_proxy_start(&(KvgProxyOptions){.to_port = ntohs(address.sin_port)}, NULL);
     g_assert_nonnull(x->proxy);
 }
 
@@ -245,9 +243,8 @@ test_reset(Fixture *x, gconstpointer unused)
     static const char text[] = "0123456789";
     for (int64_t at = 1; at <= 10; at++) {
         for (int is_up = 0; is_up < 2; is_up++) {
-            const KvgFaults faults = {.times = 1,
-                                      .reset_up_at = is_up ? at : 0,
-                                      .reset_down_at = is_up ? 0 : at};
+            const KvgFaults faults = {
+                .times = 1, .reset_up_at = is_up ? at : 0, .reset_down_at = is_up ? 0 : at};
             kvg_proxy_set(x->proxy, &faults);
             int fd = try_connect(x);
             put(fd, text);
@@ -311,7 +308,7 @@ test_cut(Fixture *x, gconstpointer unused)
 /* ---- HTTP ---- */
 
 #define PUT_HEAD                                                                                   \
-    "POST /putMedia HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"                          \
+    "POST /putMedia HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"                         \
     "Authorization: AWS4-HMAC-SHA256 Credential=KEY1/20240101/r/s/aws4_request, "                  \
     "SignedHeaders=host, Signature=00\r\n\r\n"
 #define FRAGMENT "1\r\nF\r\n"
@@ -346,9 +343,8 @@ test_http_passes(Fixture *x, gconstpointer unused)
     g_assert_true(g_str_has_prefix(got, "HTTP/1.1 200 "));
     g_assert_cmpuint(count(got, "PERSISTED"), ==, 3);
     g_assert_true(g_str_has_suffix(got, "\r\n0\r\n\r\n"));
-    g_autofree char *other =
-        call(x, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
-                "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    g_autofree char *other = call(x, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+                                     "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     g_assert_cmpuint(count(other, "{\"real\":true}"), ==, 2);
     KvgProxyCounts counts;
     kvg_proxy_get_counts(x->proxy, &counts);
