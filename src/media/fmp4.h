@@ -2,23 +2,12 @@
  * Source: ISO/IEC 14496-12, 14496-15. */
 #pragma once
 
-#include <glib.h>
-#include <kvg/frame.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "media/mp4_timing.h"
 
 /* ftyp + moov of one track; timescale 1000 for video (as MKV gives milliseconds) and the sample
  * rate for audio. KVG_ERROR_UNSUPPORTED for codecs that MP4 players cannot take; KVG_ERROR_CORRUPT
  * for bad codec_private. */
 GBytes *kvg_fmp4_write_init(const KvgTrack *track, GError **error);
-
-typedef struct {
-    int64_t pts_ms;      /* relative to the fragment's start */
-    int64_t duration_ms; /* -1: derive */
-    bool key;
-    const uint8_t *data;
-    size_t len;
-} KvgFmp4Sample;
 
 /* styp? + moof + mdat. Samples in decode order; DTS are rebuilt by sorting PTS. @base_ms: the
  * fragment's start on the media timeline (tfdt). @length_ms: duration of the whole fragment, so
@@ -28,7 +17,7 @@ GBytes *kvg_fmp4_write_fragment(const KvgTrack *track,
                                 uint32_t sequence,
                                 int64_t base_ms,
                                 int64_t length_ms,
-                                const KvgFmp4Sample *samples,
+                                const KvgMp4Sample *samples,
                                 size_t n_samples,
                                 GError **error);
 /* "avc1.4d4032", "mp4a.40.2", "hvc1..." for CODECS= (g_free); NULL if unknown. */

@@ -11,7 +11,7 @@ import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from recording import Recording, documents, h264, sound, tag
+from recording import Recording, documents, elements, h264, h265, sound, tag
 
 site = kvgtest.Site()
 site.start_server()
@@ -398,6 +398,162 @@ def _():
                            capture_output=True, text=True)
     same(probe.stderr, "")
     assert probe.stdout.startswith("h264,25"), probe.stdout
+
+
+# ---- GetClip
+
+def clean(source):
+    """{codec: frames} as ffprobe counts them, which must find nothing to complain about; then
+    everything is decoded."""
+    probe = subprocess.run(["ffprobe", "-v", "warning", "-count_frames", "-show_entries",
+                            "stream=codec_name,nb_read_frames", "-of", "json", source],
+                           capture_output=True, text=True, timeout=120)
+    same((probe.returncode, probe.stderr), (0, ""))
+    done = subprocess.run(["ffmpeg", "-v", "warning", "-xerror", "-i", source, "-f", "null", "-"],
+                          capture_output=True, text=True, timeout=120)
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Guessed Channel")]
+    same((done.returncode, complaints), (0, []))
+    return {stream["codec_name"]: int(stream["nb_read_frames"]) for stream in json.loads(probe.stdout)["streams"]}
+
+
+def clip(stream="cam", start=None, end=None, kind="PRODUCER_TIMESTAMP"):
+    reply = archive.get_clip(StreamName=stream, ClipFragmentSelector=selector(kind, start, end))
+    same(reply["ContentType"], "video/mp4")
+    path = site.path("clip.mp4")
+    with open(path, "wb") as out:
+        out.write(reply["Payload"].read())
+    return path
+
+
+def frames_of(path):
+    """(track, bytes) of all frames, as another program takes them out."""
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", path, "-map", "0", "-c", "copy",
+                    site.path("copy.mkv")], check=True)
+    with open(site.path("copy.mkv"), "rb") as file:
+        return [(track, data) for track, _, _, data in documents(file.read())[0]["frames"]]
+
+
+def by_track(frames):
+    return {track: [data for t, data in frames if t == track] for track in {t for t, _ in frames}}
+
+
+KINDS = {
+    "video and sound": (h264(seconds=3), sound(seconds=3)),
+    "B-frames": (h264(seconds=3, bframes=2),),
+    "H.265": (h265(seconds=3), sound(seconds=3)),
+    "sound alone": (sound(seconds=3),),
+    "A-law": (h264(seconds=3), sound("pcm_alaw", 3, 8000)),
+    "mu-law": (h264(seconds=3), sound("pcm_mulaw", 3, 8000)),
+}
+recordings = {}
+for kind, sources in KINDS.items():
+    recordings[kind] = Recording(site.folder, *sources)
+    kvs.create_stream(StreamName=kind.replace(" ", "-"), DataRetentionInHours=24)
+    recordings[kind].put(site, kind.replace(" ", "-"), START_MS)
+
+
+@row("6", "whole fragments, the range inclusive at both ends")
+def _():
+    same(clean(clip(start=starts[2], end=starts[4]))["h264"], 75)
+
+
+@row("6", "SERVER_TIMESTAMP")
+def _():
+    same(clean(clip(kind="SERVER_TIMESTAMP", start=(put_at - 5) * 1000, end=time.time() * 1000 - 1))["h264"], 200)
+
+
+for kind, put in recordings.items():
+    @row("6", f"{kind}: a clean MP4, its frames those that were put, byte for byte")
+    def _(kind=kind, put=put):
+        path = clip(kind.replace(" ", "-"))
+        counts = clean(path)
+        expected = by_track([(track, data) for _, frames in put.fragments for track, _, _, data in frames])
+        same(sorted(counts.values()), sorted(len(frames) for frames in expected.values()))
+        assert by_track(frames_of(path)) == expected, "the frames differ"
+
+
+@row("6", "an MP4 that is not fragmented, with its index in front")
+def _():
+    with open(clip(), "rb") as file:
+        data = file.read()
+    kinds, at = [], 0
+    while at < len(data):
+        kinds.append(data[at + 4:at + 8].decode())
+        at += int.from_bytes(data[at:at + 4], "big")
+    same(kinds, ["ftyp", "moov", "mdat"])
+
+
+@row("6", "at most 200 fragments")
+def _():
+    kvs.create_stream(StreamName="long", DataRetentionInHours=24)
+    tiny = Recording(site.folder, h264(size="64x64", seconds=4, rate=5))
+    for i in range(52):
+        tiny.put(site, "long", START_MS - 300000 + 4000 * i)
+    same(clean(clip("long", START_MS - 300000, START_MS))["h264"], 1000)
+
+
+@row("6", "ResourceNotFoundException 404: no stream; no fragment in the range")
+def _():
+    refused("ResourceNotFoundException", 404, archive.get_clip, StreamName="nobody",
+            ClipFragmentSelector=selector())
+    refused("ResourceNotFoundException", 404, archive.get_clip, StreamName="cam",
+            ClipFragmentSelector=selector(start=1000, end=2000))
+
+
+@row("6", "NoDataRetentionException 400")
+def _():
+    refused("NoDataRetentionException", 400, archive.get_clip, StreamName="forgetful",
+            ClipFragmentSelector=selector())
+
+
+@row("6", "InvalidArgumentException 400: no selector, an empty range, more than 24 hours")
+def _():
+    refused_raw("InvalidArgumentException", 400, "getClip", StreamName="cam")
+    refused("InvalidArgumentException", 400, archive.get_clip, StreamName="cam",
+            ClipFragmentSelector=selector(start=starts[1], end=starts[1]))
+    refused("InvalidArgumentException", 400, archive.get_clip, StreamName="cam",
+            ClipFragmentSelector=selector(start=starts[1], end=starts[1] + 86401000))
+
+
+def broken(name, header=lambda data: data, cluster=lambda data: data):
+    """A stream that holds video with a defect."""
+    kvs.create_stream(StreamName=name, DataRetentionInHours=24)
+    upload = kvgtest.PutMedia(site, name)
+    upload.send(header(recording.header()))
+    upload.send(cluster(next(recording.clusters(START_MS))))
+    upload.finish()
+    upload.close()
+    assert upload.persisted(), upload.acks
+    return name
+
+
+def replaced(old, new):
+    def edit(data):
+        assert old in data
+        return data.replace(old, new)
+    return edit
+
+
+codec_private = [content for identifier, _, _, content in elements(recording.tracks[0])
+                 if identifier == 0x63a2][0]
+BROKEN = {
+    "UnsupportedStreamMediaTypeException": broken("opus", replaced(b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ")),
+    "MissingCodecPrivateDataException": broken("private-1", lambda data: data.replace(
+        bytes.fromhex("63a2"), bytes.fromhex("63a1"))),
+    "InvalidCodecPrivateDataException": broken("private-2", replaced(codec_private, b"\xff" * len(codec_private))),
+}
+for code, name in BROKEN.items():
+    @row("6", f"{code} 400")
+    def _(code=code, name=name):
+        refused(code, 400, archive.get_clip, StreamName=name, ClipFragmentSelector=selector())
+
+
+@row("6", "InvalidMediaFrameException 400")
+def _():
+    data = recording.fragments[0][1][0][3]
+    name = broken("frames", cluster=replaced(data, b"\xff" * len(data)))
+    refused("InvalidMediaFrameException", 400, archive.get_clip, StreamName=name,
+            ClipFragmentSelector=selector())
 
 
 # ---- left out, and why

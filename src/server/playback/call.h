@@ -33,6 +33,7 @@ int64_t kvg_read_oldest_ms(const KvgReadCall *call);
 void kvg_read_list_fragments(KvgReadCall *call);
 void kvg_read_get_media(KvgReadCall *call);
 void kvg_read_get_fragment_list(KvgReadCall *call);
+void kvg_read_get_clip(KvgReadCall *call);
 void kvg_read_get_hls_url(KvgReadCall *call);
 
 /* GET of what a session URL leads to. */

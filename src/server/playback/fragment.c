@@ -13,7 +13,7 @@
 
 typedef struct {
     unsigned track;
-    KvgFmp4Sample sample;
+    KvgMp4Sample sample;
 } Block;
 
 struct _KvgFragmentReader {
@@ -170,10 +170,10 @@ kvg_fragment_reader_init_id(const KvgFragmentReader *reader)
     return crc;
 }
 
-static GArray *
-samples_of(const KvgFragmentReader *reader, unsigned number)
+GArray *
+kvg_fragment_reader_samples(const KvgFragmentReader *reader, unsigned number)
 {
-    GArray *samples = g_array_new(FALSE, FALSE, sizeof(KvgFmp4Sample));
+    GArray *samples = g_array_new(FALSE, FALSE, sizeof(KvgMp4Sample));
     for (guint i = 0; i < reader->blocks->len; i++) {
         const Block *block = &g_array_index(reader->blocks, Block, i);
         if (block->track == number)
@@ -185,7 +185,7 @@ samples_of(const KvgFragmentReader *reader, unsigned number)
 size_t
 kvg_fragment_reader_n_samples(const KvgFragmentReader *reader, unsigned number)
 {
-    g_autoptr(GArray) samples = samples_of(reader, number);
+    g_autoptr(GArray) samples = kvg_fragment_reader_samples(reader, number);
     return samples->len;
 }
 
@@ -202,13 +202,13 @@ kvg_fragment_reader_write(const KvgFragmentReader *reader,
         g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "the fragment has no track %u", number);
         return NULL;
     }
-    g_autoptr(GArray) samples = samples_of(reader, number);
+    g_autoptr(GArray) samples = kvg_fragment_reader_samples(reader, number);
     if (samples->len == 0) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "the fragment has no frame of track %u",
                     number);
         return NULL;
     }
     return kvg_fmp4_write_fragment(track, sequence, base_ms, length_ms,
-                                   (const KvgFmp4Sample *)(void *)samples->data, samples->len,
+                                   (const KvgMp4Sample *)(void *)samples->data, samples->len,
                                    error);
 }

@@ -26,6 +26,8 @@ const KvgTrack *kvg_fragment_reader_playable(const KvgFragmentReader *reader, Kv
 const KvgTrack *kvg_fragment_reader_tracks(const KvgFragmentReader *reader, size_t *n);
 /* Changes whenever a player needs another init segment. */
 uint32_t kvg_fragment_reader_init_id(const KvgFragmentReader *reader);
+/* The track's frames in order (KvgMp4Sample); they point into @reader. */
+GArray *kvg_fragment_reader_samples(const KvgFragmentReader *reader, unsigned number);
 size_t kvg_fragment_reader_n_samples(const KvgFragmentReader *reader, unsigned number);
 /* Media segment of one track. */
 GBytes *kvg_fragment_reader_write(const KvgFragmentReader *reader,

@@ -86,6 +86,7 @@ static const Operation operations[] = {
     {"/listFragments", "kinesisvideo:ListFragments", false, kvg_read_list_fragments},
     {"/getMediaForFragmentList", "kinesisvideo:GetMediaForFragmentList", false,
      kvg_read_get_fragment_list},
+    {"/getClip", "kinesisvideo:GetClip", true, kvg_read_get_clip},
     {"/getHLSStreamingSessionURL", "kinesisvideo:GetHLSStreamingSessionURL", true,
      kvg_read_get_hls_url},
 };

@@ -11,6 +11,7 @@
 /* On demand the codec is looked up at every so many fragments, and between two that differ. */
 #define PROBE_STEP 64u
 #define MAX_GAP_MS 50
+#define NEW_COLLECTION_MS (5 * 60 * 1000)
 
 struct _KvgTimeline {
     KvgPlaybackSession session;
@@ -153,6 +154,21 @@ load_following(KvgTimeline *timeline, KvgStore *store, int64_t now_ms, GError **
     }
 }
 
+/* The same time, uploaded again much later, is another collection: only the oldest is shown. */
+static void
+keep_oldest_collection(GArray *infos)
+{
+    for (guint i = 1; i < infos->len; i++) {
+        const KvgFragmentInfo *info = &g_array_index(infos, KvgFragmentInfo, i);
+        const KvgFragmentInfo *before = &g_array_index(infos, KvgFragmentInfo, i - 1);
+        if (info->producer_ms <= before->producer_ms &&
+            info->server_ms - before->server_ms > NEW_COLLECTION_MS) {
+            g_array_set_size(infos, i);
+            return;
+        }
+    }
+}
+
 /* Of fragments with the same producer time only the one stored last counts. */
 static GHashTable *
 newest_by_producer_time(const GArray *infos)
@@ -174,6 +190,8 @@ load_once(KvgTimeline *timeline, KvgStore *store, GError **error)
                        session->max_results, false, error);
     if (infos == NULL)
         return false;
+    if (session->order == KVG_STORE_BY_PRODUCER_TIME)
+        keep_oldest_collection(infos);
     g_autoptr(GHashTable) newest = newest_by_producer_time(infos);
     for (guint i = 0; i < infos->len; i++) {
         const KvgFragmentInfo *info = &g_array_index(infos, KvgFragmentInfo, i);
@@ -254,6 +272,13 @@ kvg_timeline_window(KvgTimeline *timeline, KvgStore *store, size_t *n)
             probe_between(timeline, store, i, MIN(i + step, len) - 1);
     }
     return entry_at(timeline, first);
+}
+
+const KvgTimelineEntry *
+kvg_timeline_all(const KvgTimeline *timeline, size_t *n)
+{
+    *n = timeline->entries->len;
+    return *n > 0 ? entry_at(timeline, 0) : NULL;
 }
 
 const KvgTimelineEntry *

@@ -24,6 +24,8 @@ bool kvg_timeline_update(KvgTimeline *timeline, KvgStore *store, int64_t now_ms,
     G_GNUC_WARN_UNUSED_RESULT;
 /* The entries a playlist shows now, init ids known (reads fragments whose id is not). */
 const KvgTimelineEntry *kvg_timeline_window(KvgTimeline *timeline, KvgStore *store, size_t *n);
+/* All entries there are; their init ids may not be known. */
+const KvgTimelineEntry *kvg_timeline_all(const KvgTimeline *timeline, size_t *n);
 /* By fragment number, also those that left the window lately; NULL. */
 const KvgTimelineEntry *kvg_timeline_find(const KvgTimeline *timeline, const char *number);
 /* The newest entry with that init segment; NULL. */

@@ -117,9 +117,9 @@ test_timing(void)
     static const int64_t pts[] = {0, 120, 40, 80, 160, 160};
     static const uint32_t durations[] = {40, 40, 40, 40, 1, 39};
     static const int32_t offsets[] = {0, 80, -40, -40, 0, -1};
-    KvgFmp4Sample samples[6];
+    KvgMp4Sample samples[6];
     for (size_t i = 0; i < 6; i++)
-        samples[i] = (KvgFmp4Sample){.pts_ms = pts[i],
+        samples[i] = (KvgMp4Sample){.pts_ms = pts[i],
                                      .duration_ms = -1,
                                      .key = i == 0,
                                      .data = (const uint8_t *)"abcdef" + i,
@@ -152,7 +152,7 @@ test_hostile_times(void)
     const KvgTrack track = video_track(avcc);
     static const int64_t values[] = {INT64_MIN, -G_MAXINT32 - 10LL, G_MAXINT64};
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++) {
-        KvgFmp4Sample sample = {.pts_ms = 0, .duration_ms = -1, .data = sps, .len = 1};
+        KvgMp4Sample sample = {.pts_ms = 0, .duration_ms = -1, .data = sps, .len = 1};
         g_assert_null(kvg_fmp4_write_fragment(&track, 1, values[i], 0, &sample, 1, NULL));
         g_assert_null(kvg_fmp4_write_fragment(&track, 1, 0, values[i], &sample, 1, NULL));
         sample.pts_ms = values[i];

@@ -146,7 +146,7 @@ write_mp4(const Media *media, const KvgTrack *track)
     g_autoptr(GBytes) init = kvg_fmp4_write_init(track, &error);
     g_assert_no_error(error);
     g_byte_array_append(out, g_bytes_get_data(init, NULL), (guint)g_bytes_get_size(init));
-    g_autoptr(GArray) samples = g_array_new(FALSE, FALSE, sizeof(KvgFmp4Sample));
+    g_autoptr(GArray) samples = g_array_new(FALSE, FALSE, sizeof(KvgMp4Sample));
     guint n = 0;
     uint32_t sequence = 0;
     int64_t start = 0;
@@ -158,7 +158,7 @@ write_mp4(const Media *media, const KvgTrack *track)
         const bool cut = frame == NULL || (frame->key && track->type == KVG_TRACK_VIDEO);
         if (cut && samples->len > 0) {
             const int64_t length = frame != NULL ? frame->pts_ms - start : 0;
-            const KvgFmp4Sample *data = (const KvgFmp4Sample *)(void *)samples->data;
+            const KvgMp4Sample *data = (const KvgMp4Sample *)(void *)samples->data;
             g_autoptr(GBytes) fragment = kvg_fmp4_write_fragment(track, ++sequence, start, length,
                                                                  data, samples->len, &error);
             g_assert_no_error(error);
@@ -170,7 +170,7 @@ write_mp4(const Media *media, const KvgTrack *track)
             break;
         if (samples->len == 0)
             start = frame->pts_ms;
-        const KvgFmp4Sample sample = {.pts_ms = frame->pts_ms - start,
+        const KvgMp4Sample sample = {.pts_ms = frame->pts_ms - start,
                                       .duration_ms = -1,
                                       .key = frame->key,
                                       .data = frame->data,
