@@ -4,3 +4,4 @@
 #include <kvg/error.h>
 #include <kvg/frame.h>
 #include <kvg/producer.h>
+#include <kvg/spool.h>

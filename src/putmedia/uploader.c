@@ -152,10 +152,7 @@ publish(KvgUpload *upload)
 static void
 move_cursor(KvgUpload *upload, uint64_t fragment)
 {
-    g_autoptr(GError) error = NULL;
-    if (!kvg_spool_persisted(upload->spool, fragment, &error))
-        KVG_LOG_WARNING(LOG_DOMAIN, "STREAM", upload->name, "stream '%s': spool cursor: %s",
-                        upload->name, error->message);
+    kvg_spool_persisted(upload->spool, fragment);
     if (upload->on_persisted != NULL)
         upload->on_persisted(fragment, upload->user_data);
 }

@@ -1,11 +1,18 @@
-/* Which fragments are where: in memory only, rebuilt from the record heads at open. */
+/* Which fragments are where: in memory only, rebuilt from the record heads at open. Fragments and
+ * segments stand in the order of their numbers, and the fragments of a segment side by side. */
 #include "spool/private.h"
-#include <string.h>
 
 char *
-kvg_spool_segment_path(const KvgSpool *spool, uint64_t sequence)
+kvg_spool_segment_path(const KvgSpool *spool, KvgSpoolPlace place, uint64_t sequence)
 {
-    return g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x.seg", spool->path, sequence);
+    return g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x.seg", spool->paths[place], sequence);
+}
+
+char *
+kvg_spool_unfinished_path(const KvgSpool *spool, uint64_t sequence)
+{
+    return g_strdup_printf("%s/%016" G_GINT64_MODIFIER "x.tmp", spool->paths[KVG_SPOOL_ON_DISK],
+                           sequence);
 }
 
 guint
@@ -35,13 +42,27 @@ kvg_spool_lookup(KvgSpool *spool, uint64_t number)
     return low < kvg_spool_count(spool) ? kvg_spool_at(spool, low) : NULL;
 }
 
+KvgSpoolFragment *
+kvg_spool_open_fragment(KvgSpool *spool)
+{
+    const guint n = kvg_spool_count(spool);
+    KvgSpoolFragment *newest = n > 0 ? kvg_spool_at(spool, n - 1) : NULL;
+    return newest != NULL && !newest->complete ? newest : NULL;
+}
+
+static KvgSpoolSegment *
+segment_at(KvgSpool *spool, guint i)
+{
+    return &g_array_index(spool->shared.segments, KvgSpoolSegment, i);
+}
+
+/* The newest is asked for most: search from there. */
 KvgSpoolSegment *
 kvg_spool_segment(KvgSpool *spool, uint64_t sequence)
 {
-    for (guint i = 0; i < spool->shared.segments->len; i++) {
-        KvgSpoolSegment *segment = &g_array_index(spool->shared.segments, KvgSpoolSegment, i);
-        if (segment->sequence == sequence)
-            return segment;
+    for (guint i = spool->shared.segments->len; i > 0; i--) {
+        if (segment_at(spool, i - 1)->sequence == sequence)
+            return segment_at(spool, i - 1);
     }
     return NULL;
 }
@@ -55,13 +76,20 @@ kvg_spool_add(KvgSpool *spool, const KvgSpoolFragment *fragment)
     spool->shared.next_fragment = MAX(spool->shared.next_fragment, fragment->number + 1);
 }
 
+static void
+forget(KvgSpool *spool, KvgSpoolFragment *fragment)
+{
+    KvgSpoolSegment *segment = kvg_spool_segment(spool, fragment->segment);
+    if (segment != NULL)
+        segment->n_fragments--;
+    spool->shared.bytes_live -= fragment->end - fragment->start;
+    g_clear_pointer(&fragment->tracks, g_bytes_unref);
+}
+
 void
 kvg_spool_pop(KvgSpool *spool)
 {
-    KvgSpoolFragment *fragment = kvg_spool_at(spool, 0);
-    kvg_spool_segment(spool, fragment->segment)->n_fragments--;
-    spool->shared.bytes_live -= fragment->end - fragment->start;
-    g_clear_pointer(&fragment->tracks, g_bytes_unref);
+    forget(spool, kvg_spool_at(spool, 0));
     spool->shared.first++;
     if (spool->shared.first > 64 && spool->shared.first > kvg_spool_count(spool)) {
         g_array_remove_range(spool->shared.fragments, 0, spool->shared.first);
@@ -69,46 +97,77 @@ kvg_spool_pop(KvgSpool *spool)
     }
 }
 
-void
-kvg_spool_remove(KvgSpool *spool, uint64_t number)
+/* Counts and forgets @n complete fragments from the @i-th on. */
+static void
+evict_range(KvgSpool *spool, guint i, guint n)
 {
-    KvgSpoolFragment *fragment = kvg_spool_lookup(spool, number);
-    if (fragment == NULL || fragment->number != number || !fragment->complete)
-        return;
-    spool->shared.evicted_fragments++;
-    spool->shared.evicted_frames += fragment->n_frames;
-    kvg_spool_segment(spool, fragment->segment)->n_fragments--;
-    spool->shared.bytes_live -= fragment->end - fragment->start;
-    g_clear_pointer(&fragment->tracks, g_bytes_unref);
-    const KvgSpoolFragment *first = &g_array_index(spool->shared.fragments, KvgSpoolFragment, 0);
-    g_array_remove_index(spool->shared.fragments, (guint)(fragment - first));
+    for (guint k = i; k < i + n; k++) {
+        spool->shared.evicted_fragments++;
+        spool->shared.evicted_frames += kvg_spool_at(spool, k)->n_frames;
+        forget(spool, kvg_spool_at(spool, k));
+    }
+    if (n > 0)
+        g_array_remove_range(spool->shared.fragments, spool->shared.first + i, n);
 }
 
 void
-kvg_spool_sweep(KvgSpool *spool, bool all)
+kvg_spool_remove(KvgSpool *spool, uint64_t number)
 {
-    while (spool->shared.segments->len > (all ? 0u : 1u)) {
-        const KvgSpoolSegment oldest = g_array_index(spool->shared.segments, KvgSpoolSegment, 0);
-        if (oldest.n_fragments > 0)
-            return;
-        g_autofree char *path = kvg_spool_segment_path(spool, oldest.sequence);
-        unlink(path); /* already gone, or found again at the next open */
-        spool->shared.bytes_on_disk -= oldest.size;
-        g_array_remove_index(spool->shared.segments, 0);
+    const KvgSpoolFragment *fragment = kvg_spool_lookup(spool, number);
+    if (fragment != NULL && fragment->number == number && fragment->complete)
+        evict_range(spool, (guint)(fragment - kvg_spool_at(spool, 0)), 1);
+}
+
+void
+kvg_spool_drop_segment(KvgSpool *spool, guint i)
+{
+    const KvgSpoolSegment *segment = segment_at(spool, i);
+    const KvgSpoolDoomed doomed = {segment->sequence, segment->place};
+    g_array_append_val(spool->shared.doomed, doomed);
+    spool->shared.bytes_in[segment->place] -= segment->size;
+    kvg_spool_file_unref(segment->file);
+    g_array_remove_index(spool->shared.segments, i);
+}
+
+void
+kvg_spool_sweep(KvgSpool *spool)
+{
+    for (guint i = 0; i < spool->shared.segments->len;) {
+        const KvgSpoolSegment *segment = segment_at(spool, i);
+        if (segment->n_fragments == 0 && !segment->is_open)
+            kvg_spool_drop_segment(spool, i);
+        else
+            i++;
     }
 }
 
 bool
-kvg_spool_evict(KvgSpool *spool)
+kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
 {
-    if (spool->shared.segments->len < 2)
-        return false;
-    const uint64_t oldest = g_array_index(spool->shared.segments, KvgSpoolSegment, 0).sequence;
-    while (kvg_spool_count(spool) > 0 && kvg_spool_at(spool, 0)->segment == oldest) {
-        spool->shared.evicted_fragments++;
-        spool->shared.evicted_frames += kvg_spool_at(spool, 0)->n_frames;
-        kvg_spool_pop(spool);
+    for (guint i = 0; i < spool->shared.segments->len; i++) {
+        const KvgSpoolSegment segment = *segment_at(spool, i);
+        if (segment.is_open || (place != KVG_SPOOL_N_PLACES && segment.place != place))
+            continue;
+        guint from = 0;
+        while (from < kvg_spool_count(spool) &&
+               kvg_spool_at(spool, from)->segment != segment.sequence)
+            from++;
+        evict_range(spool, from, segment.n_fragments);
+        kvg_spool_drop_segment(spool, i);
+        return true;
     }
-    kvg_spool_sweep(spool, false);
-    return true;
+    return false;
+}
+
+uint64_t
+kvg_spool_evict_older(KvgSpool *spool, int64_t before_us)
+{
+    guint n = 0;
+    while (n < kvg_spool_count(spool) && kvg_spool_at(spool, n)->complete &&
+           kvg_spool_at(spool, n)->begun_us < before_us)
+        n++;
+    evict_range(spool, 0, n);
+    if (n > 0)
+        kvg_spool_sweep(spool);
+    return n;
 }

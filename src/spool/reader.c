@@ -8,27 +8,34 @@
 #include <kvg/error.h>
 #include <string.h>
 
-#define LOG_DOMAIN "spool"
 #define READ_AHEAD_BYTES (64u * 1024)
 
 struct _KvgSpoolReader {
     KvgSpool *spool;
     uint64_t reading; /* the fragment it is in, or wants next */
     bool begun;
-    uint64_t offset; /* of the next record, when begun */
-    GBytes *tracks;  /* last given */
-    KvgFd fd;
-    uint64_t segment; /* of fd */
+    uint64_t offset;    /* of the next record, from the fragment's start, when begun */
+    GBytes *tracks;     /* last given */
+    KvgSpoolFile *file; /* NULL: none, or its file is gone */
+    uint64_t segment;   /* of file */
+    uint32_t salt;      /* of file */
     GByteArray *buffer;
     uint64_t buffer_offset; /* of buffer's first byte in the segment */
 };
+
+/* Where the next record is; a copy that the lock is not needed for. */
+typedef struct {
+    uint64_t fragment, segment, start, end;
+    KvgSpoolPlace place;
+    uint32_t salt;
+    KvgSpoolFile *file; /* a reference, if the writer still has it open */
+} Spot;
 
 KvgSpoolReader *
 kvg_spool_reader_new(KvgSpool *spool)
 {
     KvgSpoolReader *reader = g_new0(KvgSpoolReader, 1);
     reader->spool = spool;
-    reader->fd = KVG_FD_NONE;
     reader->buffer = g_byte_array_new();
     kvg_spool_seek(reader, 0);
     return reader;
@@ -39,7 +46,7 @@ kvg_spool_reader_free(KvgSpoolReader *reader)
 {
     if (reader == NULL)
         return;
-    kvg_fd_clear(&reader->fd);
+    kvg_spool_file_unref(reader->file);
     g_clear_pointer(&reader->tracks, g_bytes_unref);
     g_byte_array_unref(reader->buffer);
     g_free(reader);
@@ -75,7 +82,7 @@ kvg_spool_seek(KvgSpoolReader *reader, uint64_t fragment)
     reader->reading = fragment;
     reader->begun = false;
     g_clear_pointer(&reader->tracks, g_bytes_unref);
-    kvg_fd_clear(&reader->fd);
+    g_clear_pointer(&reader->file, kvg_spool_file_unref);
     forget_buffer(reader);
 }
 
@@ -94,7 +101,8 @@ fetch(KvgSpoolReader *reader, uint64_t offset, size_t len, uint64_t end)
     reader->buffer_offset = offset;
     size_t got = 0;
     while (got < want) {
-        const ssize_t n = pread(reader->fd, buffer->data + got, want - got, (off_t)(offset + got));
+        const ssize_t n =
+            pread(reader->file->fd, buffer->data + got, want - got, (off_t)(offset + got));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -106,19 +114,24 @@ fetch(KvgSpoolReader *reader, uint64_t offset, size_t len, uint64_t end)
 }
 
 static bool
-open_for_reading(KvgSpoolReader *reader, uint64_t segment, GError **error)
+open_for_reading(KvgSpoolReader *reader, Spot *spot, GError **error)
 {
-    if (reader->fd >= 0 && reader->segment == segment)
+    if (reader->file != NULL && reader->segment == spot->segment)
         return true;
-    kvg_fd_clear(&reader->fd);
+    g_clear_pointer(&reader->file, kvg_spool_file_unref);
     forget_buffer(reader);
-    g_autofree char *path = kvg_spool_segment_path(reader->spool, segment);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    reader->segment = segment;
-    if (reader->fd >= 0 || errno == ENOENT)
+    reader->segment = spot->segment;
+    reader->salt = spot->salt;
+    reader->file = g_steal_pointer(&spot->file);
+    if (reader->file != NULL)
         return true;
-    g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot open %s: %s", path, g_strerror(errno));
-    return false;
+    g_autofree char *path = kvg_spool_segment_path(reader->spool, spot->place, spot->segment);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        reader->file = kvg_spool_file_new(fd);
+        return true;
+    }
+    return errno == ENOENT || errno == ENOTDIR || kvg_spool_fail(error, errno, path, "open");
 }
 
 static bool
@@ -139,24 +152,24 @@ take_payload(const KvgRecord *record, const uint8_t *payload, KvgSpoolEvent *eve
     return true;
 }
 
-/* One record of @fragment: a frame or a tag; false: it cannot be read back. */
+/* One record of the fragment: a frame or a tag; false: it cannot be read back. */
 static bool
-read_record(KvgSpoolReader *reader, const KvgSpoolFragment *fragment, KvgSpoolEvent *event)
+read_record(KvgSpoolReader *reader, const Spot *spot, KvgSpoolEvent *event)
 {
-    if (reader->fd < 0)
+    if (reader->file == NULL)
         return false;
-    const uint64_t offset = reader->offset;
-    const uint8_t *head = fetch(reader, offset, KVG_RECORD_HEAD_BYTES, fragment->end);
+    const uint64_t offset = spot->start + reader->offset;
+    const uint8_t *head = fetch(reader, offset, KVG_RECORD_HEAD_BYTES, spot->end);
     KvgRecord record;
-    if (head == NULL || !kvg_record_read_head(head, &record) ||
-        record.fragment != fragment->number ||
+    if (head == NULL || !kvg_record_read_head(head, &record) || record.salt != reader->salt ||
+        record.fragment != spot->fragment ||
         (record.kind != KVG_RECORD_FRAME && record.kind != KVG_RECORD_TAG))
         return false;
     const uint8_t *payload =
-        fetch(reader, offset + KVG_RECORD_HEAD_BYTES, record.payload_len, fragment->end);
+        fetch(reader, offset + KVG_RECORD_HEAD_BYTES, record.payload_len, spot->end);
     if (payload == NULL || kvg_crc32c(0, payload, record.payload_len) != record.payload_crc)
         return false;
-    reader->offset = offset + KVG_RECORD_HEAD_BYTES + record.payload_len;
+    reader->offset += KVG_RECORD_HEAD_BYTES + record.payload_len;
     return take_payload(&record, payload, event);
 }
 
@@ -165,17 +178,20 @@ static void
 skip_damaged(KvgSpoolReader *reader, uint64_t number, KvgSpoolEvent *event)
 {
     KvgSpool *spool = reader->spool;
+    const bool is_gone = reader->file == NULL;
     pthread_mutex_lock(&spool->lock);
-    spool->shared.torn_records++;
+    spool->shared.torn_records += !is_gone;
     kvg_spool_remove(spool, number);
+    kvg_spool_sweep(spool);
     pthread_mutex_unlock(&spool->lock);
     reader->reading = number + 1;
     reader->begun = false;
+    kvg_spool_event_clear(event);
     event->kind = KVG_SPOOL_GAP;
-    event->gap_end = number;
-    KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
-                    "spool %s: fragment %" G_GUINT64_FORMAT " is damaged and left out", spool->path,
-                    number);
+    event->fragment = event->gap_end = number;
+    KVG_LOG_WARNING(KVG_SPOOL_LOG, "SPOOL", spool->name,
+                    "spool %s: fragment %" G_GUINT64_FORMAT " is %s and left out", spool->name,
+                    number, is_gone ? "gone" : "damaged");
 }
 
 static void
@@ -189,13 +205,28 @@ begin_next(KvgSpoolReader *reader, const KvgSpoolFragment *next, KvgSpoolEvent *
     }
     event->kind = KVG_SPOOL_BEGIN;
     reader->begun = true;
-    reader->offset = next->start;
+    reader->offset = 0;
+}
+
+static void
+take_spot(KvgSpoolReader *reader, const KvgSpoolFragment *fragment, Spot *spot)
+{
+    const KvgSpoolSegment *segment = kvg_spool_segment(reader->spool, fragment->segment);
+    *spot = (Spot){.fragment = fragment->number,
+                   .segment = fragment->segment,
+                   .start = fragment->start,
+                   .end = fragment->end,
+                   .place = segment->place,
+                   .salt = segment->salt};
+    const bool has_it = reader->file != NULL && reader->segment == spot->segment;
+    if (!has_it && segment->file != NULL)
+        spot->file = kvg_spool_file_ref(segment->file);
 }
 
 /* What comes next, by the index alone; with the lock held. True: @event is complete; false: a
- * record of @fragment (a copy, without its tracks) is to be read. */
+ * record is to be read at @spot. */
 static bool
-next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, KvgSpoolFragment *fragment)
+next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, Spot *spot)
 {
     const KvgSpoolFragment *next = kvg_spool_lookup(reader->spool, reader->reading);
     if (next == NULL)
@@ -214,9 +245,8 @@ next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, KvgSpoolFragment *fr
         begin_next(reader, next, event);
         return true;
     }
-    if (reader->offset < next->end) {
-        *fragment = *next;
-        fragment->tracks = NULL;
+    if (reader->offset < next->end - next->start) {
+        take_spot(reader, next, spot);
         return false;
     }
     if (next->complete) {
@@ -227,20 +257,34 @@ next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, KvgSpoolFragment *fr
     return true;
 }
 
+/* A segment that moves may be deleted between our look into the index and opening it. */
+static bool
+read_spot(
+    KvgSpoolReader *reader, Spot *spot, bool is_last_try, KvgSpoolEvent *event, GError **error)
+{
+    const bool ok = open_for_reading(reader, spot, error);
+    g_clear_pointer(&spot->file, kvg_spool_file_unref);
+    if (!ok)
+        return false;
+    if (reader->file == NULL && !is_last_try)
+        return true;
+    if (!read_record(reader, spot, event))
+        skip_damaged(reader, spot->fragment, event);
+    return true;
+}
+
 bool
 kvg_spool_read(KvgSpoolReader *reader, KvgSpoolEvent *event, GError **error)
 {
+    bool done = false;
     *event = (KvgSpoolEvent){.kind = KVG_SPOOL_NONE};
-    KvgSpoolFragment fragment = {0};
-    pthread_mutex_lock(&reader->spool->lock);
-    const bool done = next_by_index(reader, event, &fragment);
-    pthread_mutex_unlock(&reader->spool->lock);
-    if (!done) {
-        if (!open_for_reading(reader, fragment.segment, error))
+    for (unsigned tries = 0; !done && event->kind == KVG_SPOOL_NONE; tries++) {
+        Spot spot = {0};
+        pthread_mutex_lock(&reader->spool->lock);
+        done = next_by_index(reader, event, &spot);
+        pthread_mutex_unlock(&reader->spool->lock);
+        if (!done && !read_spot(reader, &spot, tries > 0, event, error))
             return false;
-        if (!read_record(reader, &fragment, event))
-            skip_damaged(reader, fragment.number, event);
-        return true;
     }
     if (event->kind == KVG_SPOOL_NONE)
         forget_buffer(reader);

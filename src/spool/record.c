@@ -1,8 +1,9 @@
-/* Layout and checks of the spool's records. Everything is big-endian. */
+/* Layout and checks of the spool's segments and records. Everything is big-endian. */
 #include "spool/record.h"
 #include "base/bytes.h"
 #include <string.h>
 
+#define SEGMENT_MAGIC "KVGS"
 #define MAGIC "KVGR"
 #define FLAG_KEY 1u
 #define MAX_TRACKS 8
@@ -21,8 +22,30 @@ put_u64(uint8_t *out, uint64_t value)
     memcpy(out, &wire, sizeof wire);
 }
 
+/* magic 0, version 4, zero 6, salt 8, checksum of these 12 */
+void
+kvg_segment_write_head(uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES])
+{
+    memset(head, 0, KVG_SEGMENT_HEAD_BYTES);
+    memcpy(head, SEGMENT_MAGIC, 4);
+    head[5] = KVG_SEGMENT_VERSION;
+    put_u32(head + 8, salt);
+    put_u32(head + 12, kvg_crc32c(0, head, 12));
+}
+
+bool
+kvg_segment_read_head(const uint8_t head[KVG_SEGMENT_HEAD_BYTES], unsigned *version, uint32_t *salt)
+{
+    KvgReader reader = kvg_reader_init(head, KVG_SEGMENT_HEAD_BYTES);
+    const bool is_ours = memcmp(kvg_reader_take(&reader, 4), SEGMENT_MAGIC, 4) == 0;
+    *version = kvg_reader_u16(&reader);
+    kvg_reader_u16(&reader);
+    *salt = kvg_reader_u32(&reader);
+    return is_ours && *version > 0 && kvg_reader_u32(&reader) == kvg_crc32c(0, head, 12);
+}
+
 /* magic 0, checksum of the rest 4, payload's checksum 8, its length 12, kind 16, track 17, flags
- * 18, zero 19..23, fragment 24, times 32, 40, 48 */
+ * 18, zero 19, salt 20, fragment 24, times 32, 40, 48 */
 void
 kvg_record_write_head(const KvgRecord *record, uint8_t head[KVG_RECORD_HEAD_BYTES])
 {
@@ -33,6 +56,7 @@ kvg_record_write_head(const KvgRecord *record, uint8_t head[KVG_RECORD_HEAD_BYTE
     head[16] = (uint8_t)record->kind;
     head[17] = record->track;
     head[18] = record->key ? FLAG_KEY : 0;
+    put_u32(head + 20, record->salt);
     put_u64(head + 24, record->fragment);
     for (size_t i = 0; i < 3; i++)
         put_u64(head + 32 + 8 * i, (uint64_t)record->time[i]);
@@ -52,7 +76,8 @@ kvg_record_read_head(const uint8_t head[KVG_RECORD_HEAD_BYTES], KvgRecord *recor
     record->kind = (KvgRecordKind)kind;
     record->track = kvg_reader_u8(&reader);
     record->key = (kvg_reader_u8(&reader) & FLAG_KEY) != 0;
-    kvg_reader_take(&reader, 5);
+    kvg_reader_u8(&reader);
+    record->salt = kvg_reader_u32(&reader);
     record->fragment = kvg_reader_u64(&reader);
     for (size_t i = 0; i < 3; i++)
         record->time[i] = (int64_t)kvg_reader_u64(&reader);

@@ -1,5 +1,5 @@
-/* Records of the spool's segment files: a fixed head with its own checksum, then the payload. No
- * I/O. Format: docs/internals/spool.md. */
+/* Segment files of the spool: a head with the version, then records, each a fixed head with its own
+ * checksum and a payload. No I/O. Format: docs/internals/spool.md. */
 #pragma once
 
 #include <glib.h>
@@ -8,12 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define KVG_SEGMENT_HEAD_BYTES 16u
+#define KVG_SEGMENT_VERSION 1u
 #define KVG_RECORD_HEAD_BYTES 56u
 #define KVG_RECORD_MAX_PAYLOAD (64u * 1024 * 1024)
 
 typedef enum {
     KVG_RECORD_TRACKS = 1, /* of the fragments that follow */
-    KVG_RECORD_BEGIN = 2,  /* time: timecode in ms; a fragment ends where the next one begins */
+    KVG_RECORD_BEGIN = 2,  /* time: timecode, wall clock in ms; ends where the next one begins */
     KVG_RECORD_FRAME = 3,  /* time: pts, dts, duration in us */
     KVG_RECORD_TAG = 4,    /* fragment metadata: a name and a value */
 } KvgRecordKind;
@@ -22,11 +24,18 @@ typedef struct {
     KvgRecordKind kind;
     uint8_t track;
     bool key;
+    uint32_t salt; /* of its segment: bytes of video cannot pass for a record */
     uint64_t fragment;
     int64_t time[3];
     uint32_t payload_len;
     uint32_t payload_crc;
 } KvgRecord;
+
+void kvg_segment_write_head(uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES]);
+/* False if it is damaged. */
+bool kvg_segment_read_head(const uint8_t head[KVG_SEGMENT_HEAD_BYTES],
+                           unsigned *version,
+                           uint32_t *salt);
 
 void kvg_record_write_head(const KvgRecord *record, uint8_t head[KVG_RECORD_HEAD_BYTES]);
 /* False unless the head is whole: magic, checksum, known kind, sane length. */

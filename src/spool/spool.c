@@ -1,7 +1,5 @@
-/* The writer of a spool: it appends a record and then moves the open fragment's end under the lock.
- * A reader (reader.c) never reads behind that end, so it needs no lock for the bytes. */
+/* Opening and closing a spool, and what can be asked of it by any thread. */
 #include "spool/spool.h"
-#include "base/bytes.h"
 #include "os/log.h"
 #include "spool/private.h"
 #include <errno.h>
@@ -10,117 +8,236 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
-#define LOG_DOMAIN "spool"
-#define SEGMENT_MAGIC "KVGSPL1\n"
 #define DEFAULT_LIMIT_BYTES (1024ull * 1024 * 1024)
-#define DEFAULT_SEGMENT_BYTES (16ull * 1024 * 1024)
+#define DEFAULT_LIMIT_IN_MEMORY (64ull * 1024 * 1024)
+#define DEFAULT_MEMORY_LIMIT (32ull * 1024 * 1024)
+#define DEFAULT_MOVE_AFTER_MS 5000
+#define MAX_SEGMENT_BYTES (16ull * 1024 * 1024)
 #define MIN_SEGMENT_BYTES (64ull * 1024)
-#define MAX_SYNCS_QUEUED 64
+/* Of a configured path, one of its own for each spool folder. */
+#define MEMORY_FOLDER_DIGITS 16
+
+char *
+kvg_spool_memory_folder(const char *root, const char *spool_path, const char *name)
+{
+    g_autofree char *own = g_strdup_printf("/dev/shm/kvg-%u", (unsigned)geteuid());
+    g_autofree char *absolute =
+        g_canonicalize_filename(spool_path != NULL ? spool_path : "/", NULL);
+    g_autofree char *digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, absolute, -1);
+    digest[MEMORY_FOLDER_DIGITS] = '\0';
+    return g_build_filename(root != NULL ? root : own, digest, name, NULL);
+}
+
+/* ---- folders ---- */
+
+/* Others may write to /dev/shm: what lies there under our name must be ours, and two levels up. */
+static bool
+is_own_folder(const char *path, GError **error)
+{
+    g_autofree char *at = g_strdup(path);
+    for (unsigned level = 0; level < 3; level++) {
+        struct stat info;
+        if (lstat(at, &info) < 0)
+            return kvg_spool_fail(error, errno, at, "look at");
+        const bool is_ours = info.st_uid == geteuid() || info.st_uid == 0;
+        const bool is_closed = (info.st_mode & 022) == 0 || (info.st_mode & S_ISVTX) != 0;
+        if (!S_ISDIR(info.st_mode) || !is_ours || (level == 0 && info.st_uid != geteuid()) ||
+            !is_closed) {
+            g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
+                        "%s must be a folder of this user that no other may write to", at);
+            return false;
+        }
+        char *parent = g_path_get_dirname(at);
+        g_free(at);
+        at = parent;
+    }
+    return true;
+}
 
 static bool
-fail_errno(GError **error, const char *path, const char *what)
+make_folder(KvgSpool *spool, KvgSpoolPlace place, GError **error)
 {
-    const int code = errno;
-    const bool is_full = code == ENOSPC || code == EDQUOT;
-    g_set_error(error, KVG_ERROR, is_full ? KVG_ERROR_NO_SPACE : KVG_ERROR_FAILED,
-                "cannot %s %s: %s", what, path, g_strerror(code));
+    if (!kvg_dir_make(spool->paths[place], 0700, error))
+        return false;
+    return place == KVG_SPOOL_ON_DISK || is_own_folder(spool->paths[place], error);
+}
+
+/* A place that cannot be used now, but is not needed at once: the spool does without. */
+static void
+say_unusable(KvgSpool *spool, KvgSpoolPlace place, const GError *error)
+{
+    spool->shared.trouble[place] = KVG_SPOOL_WRITE_FAILED;
+    spool->shared.failures[KVG_SPOOL_WRITE_FAILED]++;
+    KVG_LOG_WARNING(KVG_SPOOL_LOG, "SPOOL", spool->name, "spool %s: goes on without %s: %s",
+                    spool->name, place == KVG_SPOOL_ON_DISK ? "disk" : "memory", error->message);
+}
+
+/* The tier's folders are made; the other one is used while an earlier run has left something in it.
+ */
+static bool
+make_folders(KvgSpool *spool, GError **error)
+{
+    unsigned n_made = 0;
+    g_autoptr(GError) failed = NULL;
+    for (KvgSpoolPlace place = 0; place < KVG_SPOOL_N_PLACES; place++) {
+        const KvgSpoolTier other =
+            place == KVG_SPOOL_ON_DISK ? KVG_SPOOL_TIER_MEMORY : KVG_SPOOL_TIER_DISK;
+        if (spool->paths[place] == NULL)
+            continue;
+        if (spool->tier == other || spool->is_read_only) {
+            if (!g_file_test(spool->paths[place], G_FILE_TEST_IS_DIR) ||
+                (place == KVG_SPOOL_IN_MEMORY && !is_own_folder(spool->paths[place], NULL)))
+                g_clear_pointer(&spool->paths[place], g_free);
+            continue;
+        }
+        g_clear_error(&failed);
+        if (make_folder(spool, place, &failed)) {
+            n_made++;
+            continue;
+        }
+        if (spool->tier != KVG_SPOOL_TIER_AUTO) {
+            g_propagate_error(error, g_steal_pointer(&failed));
+            return false;
+        }
+        say_unusable(spool, place, failed);
+        if (place == KVG_SPOOL_IN_MEMORY)
+            g_clear_pointer(&spool->paths[place], g_free);
+    }
+    if (n_made > 0 || spool->is_read_only)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&failed));
     return false;
 }
 
-/* ---- syncing in the background: a slow disk must not hold a camera's thread ---- */
-
-typedef struct {
-    KvgFd fd;
-    KvgSpoolSync *sync;
-} SyncJob;
-
-static void
-run_sync(void *data, void *user_data)
-{
-    SyncJob *job = data;
-    if (fdatasync(job->fd) < 0)
-        g_atomic_int_set(&job->sync->failed, errno);
-    kvg_fd_clear(&job->fd);
-    g_atomic_rc_box_release(job->sync);
-    g_free(job);
-}
-
-static void *
-make_sync_pool(void *data)
-{
-    return g_thread_pool_new(run_sync, NULL, 1, FALSE, NULL);
-}
-
-static void
-sync_soon(KvgSpool *spool)
-{
-    static GOnce once = G_ONCE_INIT;
-    GThreadPool *pool = g_once(&once, make_sync_pool, NULL);
-    /* Behind a slow disk one sync serves for those that were left out. */
-    if (g_thread_pool_unprocessed(pool) >= MAX_SYNCS_QUEUED)
-        return;
-    const int fd = fcntl(spool->writer.fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    SyncJob *job = g_new(SyncJob, 1);
-    *job = (SyncJob){.fd = fd, .sync = g_atomic_rc_box_acquire(spool->sync)};
-    g_thread_pool_push(pool, job, NULL);
-}
-
-/* ---- open and close ---- */
-
+/* One lock for both folders, on disk if that takes one. */
 static bool
 lock_folder(KvgSpool *spool, GError **error)
 {
-    g_autofree char *path = g_build_filename(spool->path, "lock", NULL);
-    spool->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int code = ENOENT;
+    for (KvgSpoolPlace place = KVG_SPOOL_N_PLACES; place > 0; place--) {
+        if (spool->paths[place - 1] == NULL)
+            continue;
+        g_autofree char *path = g_build_filename(spool->paths[place - 1], "lock", NULL);
+        spool->lock_fd = spool->system->open(path, O_RDWR | O_CREAT, 0600);
+        if (spool->lock_fd >= 0)
+            break;
+        code = errno;
+    }
     if (spool->lock_fd < 0)
-        return fail_errno(error, path, "open");
+        return kvg_spool_fail(error, code, spool->name, "lock spool");
     if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     g_set_error(
         error, KVG_ERROR, KVG_ERROR_INVALID,
         "spool %s is in use by another process; stop it or give this one a spool of its own",
-        spool->path);
+        spool->name);
     return false;
+}
+
+/* ---- open and close ---- */
+
+static uint64_t
+choose_limit(const KvgSpoolOptions *options)
+{
+    if (options->limit_bytes != 0)
+        return options->limit_bytes;
+    return options->tier == KVG_SPOOL_TIER_MEMORY ? DEFAULT_LIMIT_IN_MEMORY : DEFAULT_LIMIT_BYTES;
+}
+
+static uint64_t
+choose_segment_bytes(const KvgSpool *spool, const KvgSpoolOptions *options)
+{
+    if (options->segment_bytes != 0)
+        return options->segment_bytes;
+    const uint64_t limit =
+        spool->tier == KVG_SPOOL_TIER_AUTO ? 4 * spool->memory_limit_bytes : spool->limit_bytes;
+    return CLAMP(limit / 16, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
 }
 
 static KvgSpool *
 spool_new(const KvgSpoolOptions *options)
 {
     KvgSpool *spool = g_new0(KvgSpool, 1);
-    spool->path = g_strdup(options->path);
-    spool->limit_bytes = options->limit_bytes != 0 ? options->limit_bytes : DEFAULT_LIMIT_BYTES;
-    spool->segment_bytes =
-        options->segment_bytes != 0
-            ? options->segment_bytes
-            : CLAMP(spool->limit_bytes / 16, MIN_SEGMENT_BYTES, DEFAULT_SEGMENT_BYTES);
+    spool->paths[KVG_SPOOL_ON_DISK] = g_strdup(options->path);
+    spool->paths[KVG_SPOOL_IN_MEMORY] = g_strdup(options->memory_path);
+    spool->name = g_strdup(options->path != NULL ? options->path : options->memory_path);
+    spool->tier = options->memory_path != NULL ? options->tier : KVG_SPOOL_TIER_DISK;
+    spool->is_read_only = options->read_only;
+    spool->limit_bytes = choose_limit(options);
+    spool->memory_limit_bytes = options->memory_limit_bytes != 0
+                                    ? options->memory_limit_bytes
+                                    : MIN(DEFAULT_MEMORY_LIMIT, spool->limit_bytes / 2);
+    spool->segment_bytes = choose_segment_bytes(spool, options);
+    spool->max_age_us = options->max_age_ms * 1000;
+    spool->move_after_us =
+        (options->move_after_ms != 0 ? options->move_after_ms : DEFAULT_MOVE_AFTER_MS) * 1000;
+    spool->system = options->system != NULL ? options->system : &kvg_spool_system;
     spool->on_data = options->on_data;
     spool->user_data = options->user_data;
-    spool->lock_fd = spool->cursor_fd = spool->writer.fd = KVG_FD_NONE;
-    spool->sync = g_atomic_rc_box_new0(KvgSpoolSync);
+    spool->lock_fd = KVG_FD_NONE;
+    spool->keeper.move_backoff = (KvgBackoff){.base_ms = 1000, .cap_ms = 30000};
     spool->shared.fragments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolFragment));
     spool->shared.segments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolSegment));
+    spool->shared.doomed = g_array_new(FALSE, FALSE, sizeof(KvgSpoolDoomed));
     spool->shared.next_fragment = 1;
     pthread_mutex_init(&spool->lock, NULL);
     return spool;
 }
 
+static void
+spool_free(KvgSpool *spool)
+{
+    for (guint i = 0; i < kvg_spool_count(spool); i++)
+        g_clear_pointer(&kvg_spool_at(spool, i)->tracks, g_bytes_unref);
+    for (guint i = 0; i < spool->shared.segments->len; i++)
+        kvg_spool_file_unref(g_array_index(spool->shared.segments, KvgSpoolSegment, i).file);
+    g_clear_pointer(&spool->writer.file, kvg_spool_file_unref);
+    g_clear_pointer(&spool->writer.tracks, g_bytes_unref);
+    g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
+    g_array_unref(spool->shared.fragments);
+    g_array_unref(spool->shared.segments);
+    g_array_unref(spool->shared.doomed);
+    pthread_mutex_destroy(&spool->lock);
+    kvg_fd_clear(&spool->lock_fd); /* last: now another process may open the folder */
+    for (KvgSpoolPlace place = 0; place < KVG_SPOOL_N_PLACES; place++)
+        g_free(spool->paths[place]);
+    g_free(spool->name);
+    g_free(spool);
+}
+/* Not yet with the keeper. */
+typedef KvgSpool KvgSpoolDraft;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgSpoolDraft, spool_free)
+
 KvgSpool *
 kvg_spool_open(const KvgSpoolOptions *options, GError **error)
 {
-    g_return_val_if_fail(options != NULL && options->path != NULL, NULL);
-    g_autoptr(KvgSpool) spool = spool_new(options);
-    if (!kvg_dir_make(spool->path, 0700, error) || !lock_folder(spool, error) ||
-        !kvg_spool_read_cursor(spool, error) || !kvg_spool_recover(spool, error))
+    g_return_val_if_fail(options != NULL, NULL);
+    g_return_val_if_fail(options->path != NULL || options->memory_path != NULL, NULL);
+    g_autoptr(KvgSpoolDraft) spool = spool_new(options);
+    if (!make_folders(spool, error) || (!spool->is_read_only && !lock_folder(spool, error)) ||
+        !kvg_spool_read_cursor(spool, error) || !kvg_spool_recover(spool, error) ||
+        (!spool->is_read_only && !kvg_keeper_add(spool, error)))
         return NULL;
-    if (spool->shared.torn_records > 0)
-        KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
-                        "spool %s: %" G_GUINT64_FORMAT " damaged records left out", spool->path,
-                        spool->shared.torn_records);
     return g_steal_pointer(&spool);
+}
+
+/* Leaves no folder in memory that nothing is in. */
+static void
+tidy_memory(KvgSpool *spool)
+{
+    const char *path = spool->paths[KVG_SPOOL_IN_MEMORY];
+    if (path == NULL || spool->shared.bytes_in[KVG_SPOOL_IN_MEMORY] > 0)
+        return;
+    const bool is_on_disk = spool->paths[KVG_SPOOL_ON_DISK] != NULL;
+    g_autofree char *cursor = g_build_filename(path, "cursor", NULL);
+    g_autofree char *parent = g_path_get_dirname(path);
+    g_autofree char *grandparent = g_path_get_dirname(parent);
+    if (!is_on_disk)
+        return;
+    unlink(cursor);
+    if (rmdir(path) == 0 && rmdir(parent) == 0)
+        rmdir(grandparent);
 }
 
 void
@@ -128,307 +245,32 @@ kvg_spool_close(KvgSpool *spool)
 {
     if (spool == NULL)
         return;
-    if (spool->writer.fd >= 0 && fdatasync(spool->writer.fd) < 0)
-        KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path, "spool %s: cannot sync: %s", spool->path,
-                        g_strerror(errno));
-    kvg_fd_clear(&spool->writer.fd);
-    kvg_fd_clear(&spool->cursor_fd);
-    for (guint i = 0; i < kvg_spool_count(spool); i++)
-        g_clear_pointer(&kvg_spool_at(spool, i)->tracks, g_bytes_unref);
-    g_clear_pointer(&spool->writer.tracks, g_bytes_unref);
-    g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
-    g_array_unref(spool->shared.fragments);
-    g_array_unref(spool->shared.segments);
-    g_atomic_rc_box_release(spool->sync);
-    pthread_mutex_destroy(&spool->lock);
-    kvg_fd_clear(&spool->lock_fd); /* last: now another process may open the folder */
-    g_free(spool->path);
-    g_free(spool);
-}
-
-/* ---- writer ---- */
-
-static void
-tell_reader(KvgSpool *spool)
-{
-    if (spool->on_data != NULL)
-        spool->on_data(spool->user_data);
-}
-
-/* Makes room for @len bytes by evicting whole segments, oldest first. */
-static bool
-make_room(KvgSpool *spool, size_t len, GError **error)
-{
-    pthread_mutex_lock(&spool->lock);
-    const uint64_t before = spool->shared.evicted_fragments;
-    bool fits = true;
-    while (spool->shared.bytes_on_disk + len > spool->limit_bytes && fits)
-        fits = kvg_spool_evict(spool);
-    const uint64_t evicted = spool->shared.evicted_fragments - before;
-    pthread_mutex_unlock(&spool->lock);
-    if (evicted > 0)
-        KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
-                        "spool %s is full: the oldest %" G_GUINT64_FORMAT " fragments are lost",
-                        spool->path, evicted);
-    if (!fits)
-        g_set_error(error, KVG_ERROR, KVG_ERROR_NO_SPACE,
-                    "spool %s: no room within its limit of %" G_GUINT64_FORMAT
-                    " bytes; raise the limit",
-                    spool->path, spool->limit_bytes);
-    return fits;
-}
-
-/* Appends at the writer's offset; a failed or short write leaves nothing behind it. */
-static bool
-write_record(KvgSpool *spool, KvgRecord *record, const void *payload, GError **error)
-{
-    const size_t len = KVG_RECORD_HEAD_BYTES + record->payload_len;
-    if (!make_room(spool, len, error))
-        return false;
-    uint8_t head[KVG_RECORD_HEAD_BYTES];
-    record->payload_crc = kvg_crc32c(0, payload, record->payload_len);
-    kvg_record_write_head(record, head);
-    const struct iovec parts[2] = {
-        {.iov_base = head, .iov_len = sizeof head},
-        {.iov_base = (void *)(uintptr_t)payload, .iov_len = record->payload_len}};
-    for (;;) {
-        const ssize_t n = pwritev(spool->writer.fd, parts, 2, (off_t)spool->writer.offset);
-        if (n == (ssize_t)len)
-            break;
-        if (n < 0 && errno == EINTR)
+    if (!spool->is_read_only) {
+        kvg_spool_leave_segment(spool);
+        kvg_keeper_remove(spool);
+        while (kvg_spool_move_one(spool, true))
             continue;
-        if (n >= 0)
-            errno = ENOSPC;
-        const int code = errno;
-        pthread_mutex_lock(&spool->lock);
-        const bool retry = (code == ENOSPC || code == EDQUOT) && kvg_spool_evict(spool);
-        pthread_mutex_unlock(&spool->lock);
-        errno = code;
-        if (!retry)
-            return fail_errno(error, spool->path, "write to spool");
+        kvg_spool_keep(spool);
+        tidy_memory(spool);
     }
-    spool->writer.offset += len;
-    pthread_mutex_lock(&spool->lock);
-    spool->shared.bytes_on_disk += len;
-    g_array_index(spool->shared.segments, KvgSpoolSegment, spool->shared.segments->len - 1).size +=
-        len;
-    pthread_mutex_unlock(&spool->lock);
-    return true;
+    spool_free(spool);
 }
 
-static bool
-start_segment(KvgSpool *spool, GError **error)
-{
-    kvg_fd_clear(&spool->writer.fd);
-    g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
-    if (!kvg_dir_make(spool->path, 0700, error)) /* somebody may have removed it */
-        return false;
-    const uint64_t sequence = spool->shared.next_segment;
-    g_autofree char *path = kvg_spool_segment_path(spool, sequence);
-    g_auto(KvgFd) fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail_errno(error, path, "create");
-    uint8_t head[KVG_SEGMENT_HEAD_BYTES] = SEGMENT_MAGIC;
-    if (!kvg_fd_write_all(fd, head, sizeof head, error)) {
-        unlink(path);
-        return false;
-    }
-    spool->writer.fd = kvg_fd_steal(&fd);
-    spool->writer.offset = sizeof head;
-    g_atomic_int_set(&spool->sync->failed, 0);
-    const KvgSpoolSegment segment = {.sequence = sequence, .size = sizeof head};
-    pthread_mutex_lock(&spool->lock);
-    spool->shared.next_segment = sequence + 1;
-    spool->shared.bytes_on_disk += sizeof head;
-    g_array_append_val(spool->shared.segments, segment);
-    kvg_spool_sweep(spool, false);
-    pthread_mutex_unlock(&spool->lock);
-    return true;
-}
+/* ---- any thread ---- */
 
-/* Whether the segment in use cannot take another fragment. */
-static bool
-wants_new_segment(KvgSpool *spool)
-{
-    if (spool->writer.fd < 0 || spool->writer.offset >= spool->segment_bytes)
-        return true;
-    const int failed = g_atomic_int_get(&spool->sync->failed);
-    if (failed != 0) {
-        KVG_LOG_WARNING(LOG_DOMAIN, "SPOOL", spool->path,
-                        "spool %s: the disk failed to sync: %s; going on in a new segment",
-                        spool->path, g_strerror(failed));
-        return true;
-    }
-    struct stat info;
-    return fstat(spool->writer.fd, &info) < 0 || info.st_nlink == 0;
-}
-
-bool
-kvg_spool_put_tracks(KvgSpool *spool, const KvgTrack *tracks, size_t n, GError **error)
-{
-    if (!kvg_spool_end_fragment(spool, error))
-        return false;
-    g_clear_pointer(&spool->writer.tracks, g_bytes_unref);
-    spool->writer.tracks = kvg_record_pack_tracks(tracks, n);
-    return true;
-}
-
-/* The tracks stand in each segment before its first fragment and wherever they change. */
-static bool
-write_tracks(KvgSpool *spool, GError **error)
-{
-    if (spool->writer.written_tracks != NULL &&
-        g_bytes_equal(spool->writer.tracks, spool->writer.written_tracks))
-        return true;
-    size_t len;
-    const void *payload = g_bytes_get_data(spool->writer.tracks, &len);
-    KvgRecord record = {.kind = KVG_RECORD_TRACKS, .payload_len = (uint32_t)len};
-    if (!write_record(spool, &record, payload, error))
-        return false;
-    g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
-    spool->writer.written_tracks = g_bytes_ref(spool->writer.tracks);
-    return true;
-}
-
-static KvgSpoolFragment *
-open_fragment(KvgSpool *spool)
-{
-    const guint n = kvg_spool_count(spool);
-    KvgSpoolFragment *newest = n > 0 ? kvg_spool_at(spool, n - 1) : NULL;
-    return newest != NULL && !newest->complete ? newest : NULL;
-}
-
-bool
-kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
-{
-    if (!kvg_spool_end_fragment(spool, error))
-        return false;
-    if (spool->writer.tracks == NULL) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool %s: no tracks for the fragment",
-                    spool->path);
-        return false;
-    }
-    if (wants_new_segment(spool) && !start_segment(spool, error))
-        return false;
-    if (!write_tracks(spool, error))
-        return false;
-    const uint64_t number = spool->shared.next_fragment; /* changed by this thread only */
-    KvgRecord record = {.kind = KVG_RECORD_BEGIN, .fragment = number, .time = {timecode_ms}};
-    if (!write_record(spool, &record, NULL, error))
-        return false;
-    pthread_mutex_lock(&spool->lock);
-    const guint last = spool->shared.segments->len - 1;
-    const KvgSpoolFragment fragment = {
-        .number = number,
-        .segment = g_array_index(spool->shared.segments, KvgSpoolSegment, last).sequence,
-        .start = spool->writer.offset,
-        .end = spool->writer.offset,
-        .timecode_ms = timecode_ms,
-        .tracks = g_bytes_ref(spool->writer.tracks)};
-    kvg_spool_add(spool, &fragment);
-    pthread_mutex_unlock(&spool->lock);
-    tell_reader(spool);
-    return true;
-}
-
-/* The number of the open fragment; 0: none. */
-static uint64_t
-open_number(KvgSpool *spool)
+void
+kvg_spool_persisted(KvgSpool *spool, uint64_t fragment)
 {
     pthread_mutex_lock(&spool->lock);
-    const KvgSpoolFragment *open = open_fragment(spool);
-    const uint64_t number = open != NULL ? open->number : 0;
-    pthread_mutex_unlock(&spool->lock);
-    return number;
-}
-
-/* The record just written belongs to the open fragment. */
-static void
-grow_fragment(KvgSpool *spool, uint32_t n_frames)
-{
-    pthread_mutex_lock(&spool->lock);
-    KvgSpoolFragment *fragment = open_fragment(spool);
-    if (fragment != NULL) {
-        spool->shared.bytes_live += spool->writer.offset - fragment->end;
-        fragment->end = spool->writer.offset;
-        fragment->n_frames += n_frames;
-    }
-    pthread_mutex_unlock(&spool->lock);
-    tell_reader(spool);
-}
-
-bool
-kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
-{
-    const uint64_t number = open_number(spool);
-    size_t len;
-    const void *payload = g_bytes_get_data(frame->data, &len);
-    if (number == 0 || len > KVG_RECORD_MAX_PAYLOAD) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool %s: %s", spool->path,
-                    number == 0 ? "frame without a fragment" : "frame too large");
-        return false;
-    }
-    KvgRecord record = {.kind = KVG_RECORD_FRAME,
-                        .track = frame->track,
-                        .key = frame->key,
-                        .fragment = number,
-                        .time = {frame->pts_us, frame->dts_us, frame->duration_us},
-                        .payload_len = (uint32_t)len};
-    if (!write_record(spool, &record, payload, error))
-        return false;
-    grow_fragment(spool, 1);
-    return true;
-}
-
-bool
-kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GError **error)
-{
-    const uint64_t number = open_number(spool);
-    g_autoptr(GBytes) tag = kvg_record_pack_tag(name, value);
-    if (number == 0 || tag == NULL) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool %s: %s", spool->path,
-                    number == 0 ? "tag without a fragment" : "tag too long");
-        return false;
-    }
-    size_t len;
-    const void *payload = g_bytes_get_data(tag, &len);
-    KvgRecord record = {.kind = KVG_RECORD_TAG, .fragment = number, .payload_len = (uint32_t)len};
-    if (!write_record(spool, &record, payload, error))
-        return false;
-    grow_fragment(spool, 0);
-    return true;
-}
-
-bool
-kvg_spool_end_fragment(KvgSpool *spool, GError **error)
-{
-    pthread_mutex_lock(&spool->lock);
-    KvgSpoolFragment *open = open_fragment(spool);
-    if (open != NULL)
-        open->complete = true;
-    pthread_mutex_unlock(&spool->lock);
-    if (open == NULL)
-        return true;
-    sync_soon(spool);
-    tell_reader(spool);
-    return true;
-}
-
-bool
-kvg_spool_persisted(KvgSpool *spool, uint64_t fragment, GError **error)
-{
-    pthread_mutex_lock(&spool->lock);
-    bool ok = true;
     if (fragment > spool->shared.persisted) {
         spool->shared.persisted = fragment;
-        ok = kvg_spool_write_cursor(spool, error);
+        spool->shared.is_cursor_dirty = true;
         while (kvg_spool_count(spool) > 0 && kvg_spool_at(spool, 0)->number <= fragment &&
                kvg_spool_at(spool, 0)->complete)
             kvg_spool_pop(spool);
-        kvg_spool_sweep(spool, false);
+        kvg_spool_sweep(spool);
     }
     pthread_mutex_unlock(&spool->lock);
-    return ok;
 }
 
 void
@@ -440,10 +282,29 @@ kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats)
         .bytes = spool->shared.bytes_live,
         .oldest_fragment = n > 0 ? kvg_spool_at(spool, 0)->number : 0,
         .newest_fragment = n > 0 ? kvg_spool_at(spool, n - 1)->number : 0,
-        .fragment_open = open_fragment(spool) != NULL,
+        .fragment_open = kvg_spool_open_fragment(spool) != NULL,
+        .n_fragments = n,
         .evicted_fragments = spool->shared.evicted_fragments,
         .evicted_frames = spool->shared.evicted_frames,
         .torn_records = spool->shared.torn_records,
     };
+    memcpy(stats->bytes_in, spool->shared.bytes_in, sizeof stats->bytes_in);
+    memcpy(stats->trouble, spool->shared.trouble, sizeof stats->trouble);
+    memcpy(stats->failures, spool->shared.failures, sizeof stats->failures);
     pthread_mutex_unlock(&spool->lock);
+}
+
+bool
+kvg_spool_peek(KvgSpool *spool, uint64_t number, KvgSpoolFragmentInfo *info)
+{
+    pthread_mutex_lock(&spool->lock);
+    const KvgSpoolFragment *found = kvg_spool_lookup(spool, number);
+    if (found != NULL)
+        *info = (KvgSpoolFragmentInfo){.number = found->number,
+                                       .timecode_ms = found->timecode_ms,
+                                       .bytes = found->end - found->start,
+                                       .n_frames = found->n_frames,
+                                       .place = kvg_spool_segment(spool, found->segment)->place};
+    pthread_mutex_unlock(&spool->lock);
+    return found != NULL;
 }

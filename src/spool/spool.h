@@ -1,37 +1,55 @@
-/* The spool of one stream: every frame goes through it, outage or not. A folder of append-only
- * segment files of checksummed records, and a cursor file with what is PERSISTED. One writer thread
- * (the camera's) and any number of readers (the uploader's) may use a spool at the same time; a
- * reader may follow the open fragment. Hides: file format, recovery of torn tails, quota. Format:
- * docs/internals/spool.md. */
+/* The spool of one stream: every frame goes through it, outage or not. Append-only segment files of
+ * checksummed records in tmpfs, on disk, or in both (the tier), and a cursor file with what is
+ * PERSISTED. One writer thread (the camera's) and any number of readers (the uploader's) may use a
+ * spool at the same time; a reader may follow the open fragment. A thread of the process, the
+ * keeper, syncs, moves and deletes; the writer and the readers never wait for it. Hides: file
+ * format, recovery of torn tails, tiers, quota, failing disks. Format: docs/internals/spool.md. */
 #pragma once
 
+#include "spool/system.h"
 #include <glib.h>
 #include <kvg/frame.h>
+#include <kvg/spool.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct _KvgSpool KvgSpool;
 
+typedef enum { KVG_SPOOL_IN_MEMORY, KVG_SPOOL_ON_DISK, KVG_SPOOL_N_PLACES } KvgSpoolPlace;
+
 typedef struct {
-    const char *path;       /* required: folder of this stream; made if absent, mode 0700 */
-    uint64_t limit_bytes;   /* 0: 1 GiB */
-    uint32_t segment_bytes; /* 0: 16 MiB */
+    const char *path;        /* folder of this stream on disk; NULL only in tier memory */
+    const char *memory_path; /* folder of this stream in tmpfs; NULL: everything is on disk */
+    KvgSpoolTier tier;
+    bool read_only;       /* to look at one that may be in use: no lock, no change, no writer */
+    uint64_t limit_bytes; /* 0: 1 GiB, in tier memory 64 MiB */
+    uint64_t memory_limit_bytes; /* tier auto: most bytes in tmpfs; 0: 32 MiB or half the limit */
+    uint32_t segment_bytes;      /* 0: a sixteenth of the limit, at most 16 MiB */
+    int64_t max_age_ms;    /* older fragments are evicted; 0: kept until the limit is reached */
+    int64_t move_after_ms; /* tier auto: 0: 5000 */
     /* Called with no lock held, on the writer's thread, after each record that a reader may want.
      */
     void (*on_data)(void *user_data);
     void *user_data;
+    const KvgSpoolSystem *system; /* NULL: the real one */
 } KvgSpoolOptions;
 
-/* Opens or creates; locks the folder (KVG_ERROR_INVALID if another process holds it); truncates a
- * torn record at the tail; drops what the cursor says is persisted. An interrupted last fragment is
- * closed at its last whole frame. */
+/* The folder in tmpfs that belongs to stream @name of the spool folder @spool_path (NULL: none).
+ * @root: what is configured; NULL: kvg-UID in /dev/shm (g_free). */
+char *kvg_spool_memory_folder(const char *root, const char *spool_path, const char *name);
+
+/* Opens or creates; makes the folders, mode 0700, and locks them (KVG_ERROR_INVALID if another
+ * process holds them); drops what the cursor says is persisted. An interrupted last fragment is
+ * closed at its last whole frame. KVG_ERROR_UNSUPPORTED, and nothing changed, if a newer version
+ * wrote it. */
 KvgSpool *kvg_spool_open(const KvgSpoolOptions *options, GError **error);
+/* Readers must be freed before. Tier auto: what is still in memory moves to disk. */
 void kvg_spool_close(KvgSpool *spool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgSpool, kvg_spool_close)
 
 /* ---- writer ---- */
 
-/* Fragments are numbered from 1, strictly growing over the life of the folder. */
+/* Fragments are numbered from 1, growing as long as anything is left of the ones before. */
 
 /* Tracks for the fragments begun from now on; written again at the head of each segment. */
 bool kvg_spool_put_tracks(KvgSpool *spool, const KvgTrack *tracks, size_t n, GError **error)
@@ -46,7 +64,7 @@ bool kvg_spool_put_frame(KvgSpool *spool,
 /* Metadata of the open fragment. */
 bool kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
-/* Ends the open fragment, if any; fsyncs it. */
+/* Ends the open fragment, if any; on disk the keeper syncs it soon. */
 bool kvg_spool_end_fragment(KvgSpool *spool, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* ---- readers: each with a position of its own; one thread per reader ---- */
@@ -89,16 +107,47 @@ bool kvg_spool_read(KvgSpoolReader *reader,
  * the next events are TRACKS, BEGIN. 0: after the last persisted fragment. */
 void kvg_spool_seek(KvgSpoolReader *reader, uint64_t fragment);
 
-/* Everything up to and including @fragment is PERSISTED: cursor written, space freed. */
-bool
-kvg_spool_persisted(KvgSpool *spool, uint64_t fragment, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Everything up to and including @fragment is PERSISTED; the keeper writes the cursor and frees the
+ * space. Thread: any. */
+void kvg_spool_persisted(KvgSpool *spool, uint64_t fragment);
+
+/* ---- what is in it ---- */
+
+/* What is wrong with a place, as far as the spool has noticed. */
+typedef enum {
+    KVG_SPOOL_FINE,
+    KVG_SPOOL_FULL,
+    KVG_SPOOL_READ_ONLY,
+    KVG_SPOOL_VANISHED,
+    KVG_SPOOL_WRITE_FAILED,
+    KVG_SPOOL_SYNC_FAILED,
+    KVG_SPOOL_N_TROUBLES
+} KvgSpoolTrouble;
+const char *kvg_spool_trouble_to_string(KvgSpoolTrouble trouble);
 
 typedef struct {
-    uint64_t bytes;           /* on disk, not yet persisted */
-    uint64_t oldest_fragment; /* first not persisted; 0: none */
-    uint64_t newest_fragment; /* newest begun; 0: none */
+    uint64_t bytes;                        /* not yet persisted */
+    uint64_t bytes_in[KVG_SPOOL_N_PLACES]; /* of the files */
+    uint64_t oldest_fragment;              /* first not persisted; 0: none */
+    uint64_t newest_fragment;              /* newest begun; 0: none */
     bool fragment_open;
+    uint64_t n_fragments;
     uint64_t evicted_fragments, evicted_frames, torn_records;
+    KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES]; /* now */
+    uint64_t failures[KVG_SPOOL_N_TROUBLES];     /* since it was opened */
 } KvgSpoolStats;
 /* Thread: any. */
 void kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats);
+
+typedef struct {
+    uint64_t number;
+    int64_t timecode_ms;
+    uint64_t bytes;
+    uint32_t n_frames;
+    KvgSpoolPlace place;
+} KvgSpoolFragmentInfo;
+/* The first fragment with at least this number; false if there is none. Thread: any. */
+bool kvg_spool_peek(KvgSpool *spool, uint64_t number, KvgSpoolFragmentInfo *info);
+
+/* Returns when the keeper has done everything that is due now. For tests and orderly ends. */
+void kvg_spool_settle(KvgSpool *spool);
