@@ -10,6 +10,7 @@ typedef struct {
 int kvg_cmd_provision(int argc, char **argv);
 int kvg_cmd_check(int argc, char **argv);
 int kvg_cmd_demo(int argc, char **argv);
+int kvg_cmd_explain(int argc, char **argv);
 int kvg_cmd_play(int argc, char **argv);
 /* in agent/: the supervisor, and with --worker FD one of its workers */
 int kvg_cmd_agent(int argc, char **argv);
