@@ -1,7 +1,7 @@
 # A thin front for people; meson does the work.
 BUILD = build
 
-.PHONY: all demo test install clean
+.PHONY: all demo test bench install clean
 
 all: setup
 	ninja -C $(BUILD)
@@ -20,6 +20,11 @@ demo: setup
 test:
 	@scripts/bootstrap --test
 	@scripts/test
+
+# One JSON line for each benchmark. BENCH=full takes longer; ARGS="producer-cpu server-cpu" picks.
+bench: setup
+	@ninja -C $(BUILD) --quiet
+	@bench/run.py $(ARGS)
 
 install: all
 	meson install -C $(BUILD)
