@@ -106,8 +106,7 @@ class Folder:
         self.root = tempfile.mkdtemp(prefix="kvg-bench-")
         self.programs = []
         self.n_spools = 0
-        self.environment = {"AWS_ACCESS_KEY_ID": "AKIDBENCH", "AWS_SECRET_ACCESS_KEY": "bench",
-                            "AWS_EC2_METADATA_DISABLED": "true"}
+        self.environment = {}
 
     def path(self, name):
         return os.path.join(self.root, name)
@@ -126,6 +125,7 @@ class Folder:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def sink(self, **options):
+        self.environment = {"AWS_ACCESS_KEY_ID": "AKIDBENCH", "AWS_SECRET_ACCESS_KEY": "bench"}
         sink = Program(self, "bench-sink", folder=self.root, **options)
         sink.ready = sink.line()
         sink.port, sink.ca = sink.ready["https_port"], sink.ready["ca"]
