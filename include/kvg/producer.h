@@ -5,6 +5,7 @@
 #include <kvg/credentials.h>
 #include <kvg/error.h>
 #include <kvg/frame.h>
+#include <kvg/spool.h>
 
 G_BEGIN_DECLS
 
@@ -17,6 +18,7 @@ typedef struct _KvgStream KvgStream;
  * @endpoint: control-plane URL; NULL: https://kinesisvideo.REGION.amazonaws.com
  * @ca_path: CA file (PEM) for control and data plane; NULL: the system's store
  * @spool_path: required: folder of the spool; one folder per stream is made in it
+ * @spool_memory_path: folder in tmpfs for the tiers auto and memory; NULL: kvg-UID in /dev/shm
  * @user_agent: prefix of the User-Agent header; NULL: "kvg/VERSION"
  * @backlog_bps: bits per second that all streams together may use to catch up after an outage, on
  *   top of what the cameras deliver meanwhile; 0: no limit
@@ -26,11 +28,12 @@ typedef struct {
     const char *endpoint;
     const char *ca_path;
     const char *spool_path;
+    const char *spool_memory_path;
     const char *user_agent;
     uint64_t backlog_bps;
 } KvgProducerOptions;
 
-/* Starts the uploader thread. NULL on failure (bad option, spool folder not writable). */
+/* Starts the uploader thread. NULL on failure (bad option). */
 KvgProducer *kvg_producer_new(const KvgProducerOptions *options, GError **error);
 /* All streams must be closed before. Joins the uploader thread. NULL is fine. */
 void kvg_producer_free(KvgProducer *producer);
@@ -93,7 +96,10 @@ typedef enum { KVG_CATCH_UP_OLDEST_FIRST, KVG_CATCH_UP_LIVE_FIRST } KvgCatchUp;
  * @fragment_duration_ms: 0: 2000; used when @fragment_by_time
  * @fragment_by_time: false: each key frame starts a fragment (those closer than 200 ms share one);
  *   true: a new fragment at the first key frame after @fragment_duration_ms
- * @spool_limit_bytes: 0: 1 GiB; beyond it whole oldest fragments are dropped and counted
+ * @spool_limit_bytes: 0: 1 GiB, in tier memory 64 MiB; beyond it whole oldest fragments are dropped
+ *   and counted
+ * @spool_max_age_ms: fragments that wait longer are dropped and counted; 0: no limit
+ * @spool_tier: where frames wait, see kvg/spool.h
  * @gather_us: 0: 50000; longest time a frame may wait to share a write with others
  * @backlog_bps: as in KvgProducerOptions, for this stream alone
  * @stale_ms: 0: 30000; a session with media under way that hears no acknowledgement for so long is
@@ -110,6 +116,8 @@ typedef struct {
     uint32_t fragment_duration_ms;
     bool fragment_by_time;
     uint64_t spool_limit_bytes;
+    int64_t spool_max_age_ms;
+    KvgSpoolTier spool_tier;
     uint32_t gather_us;
     KvgCatchUp catch_up;
     uint64_t backlog_bps;
@@ -136,7 +144,7 @@ bool kvg_stream_set_tracks(KvgStream *stream,
  * kvg_stream_put_frame:
  * @frame: (transfer none): its data is referenced or copied before the call returns
  * @error: KVG_ERROR_INVALID if the track is unknown or the frame is empty or larger than 50 MB;
- *   KVG_ERROR_NO_SPACE if the spool's disk is full
+ *   KVG_ERROR_NO_SPACE if the spool has no room for it, KVG_ERROR_FAILED if its disk fails
  *
  * Appends @frame to the spool. Never waits for the network. Frames before the first key frame are
  * left out and counted (frames_before_key). On failure nothing was kept and the frame is counted as
@@ -217,6 +225,8 @@ typedef struct {
     uint64_t spool_bytes;       /* now in the spool, not yet persisted */
     uint64_t spool_fragments;   /* now in the spool, not yet persisted; the open one included */
     uint64_t spool_damaged;     /* records of the spool that could not be read back */
+    uint64_t spool_failures;    /* calls of disk or memory that failed */
+    const char *spool_trouble;  /* what is wrong with disk or memory now, static; NULL: nothing */
     int64_t first_persisted_mono_us;    /* 0: none yet */
     int64_t last_persisted_mono_us;     /* 0: none yet */
     int64_t connect_ms;                 /* last session: from the call to its 200 */

@@ -4,7 +4,6 @@
 #include "aws/client.h"
 #include "base/clock.h"
 #include "base/text.h"
-#include "os/file.h"
 #include "os/log.h"
 #include "producer/fragmenter.h"
 #include "producer/metadata.h"
@@ -16,7 +15,6 @@
 
 #define LOG_DOMAIN "kvg-producer"
 #define MAX_FRAME_BYTES (50u * 1000 * 1000)
-#define DEFAULT_SPOOL_BYTES (UINT64_C(1) << 30)
 #define DEFAULT_GATHER_US 50000
 /* Ends of fragments remembered to tell how long their acknowledgement took. */
 #define N_ENDS 64
@@ -24,7 +22,7 @@
 #define FAREWELL_MS 1000
 
 struct _KvgProducer {
-    char *spool_path;
+    char *spool_path, *spool_memory_path;
     KvgUploader *uploader;
     _Atomic unsigned n_streams;
 };
@@ -100,14 +98,8 @@ kvg_producer_new(const KvgProducerOptions *options, GError **error)
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID, "no region was given");
         return NULL;
     }
-    if (options->spool_path == NULL || !kvg_dir_make(options->spool_path, 0700, error)) {
-        if (options->spool_path == NULL)
-            g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID, "no spool folder was given");
-        return NULL;
-    }
-    if (access(options->spool_path, R_OK | W_OK | X_OK) != 0) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool folder '%s' is not writable",
-                    options->spool_path);
+    if (options->spool_path == NULL || *options->spool_path == '\0') {
+        g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID, "no spool folder was given");
         return NULL;
     }
     g_autofree char *base_url =
@@ -122,6 +114,7 @@ kvg_producer_new(const KvgProducerOptions *options, GError **error)
         return NULL;
     KvgProducer *producer = g_new0(KvgProducer, 1);
     producer->spool_path = g_strdup(options->spool_path);
+    producer->spool_memory_path = g_strdup(options->spool_memory_path);
     producer->uploader = uploader;
     return producer;
 }
@@ -134,6 +127,7 @@ kvg_producer_free(KvgProducer *producer)
     g_return_if_fail(atomic_load(&producer->n_streams) == 0);
     kvg_uploader_stop(producer->uploader);
     g_free(producer->spool_path);
+    g_free(producer->spool_memory_path);
     g_free(producer);
 }
 
@@ -256,10 +250,13 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
     stream->ack_notify = options->ack_notify;
     stream->user_data = options->user_data;
     g_autofree char *path = g_build_filename(producer->spool_path, options->name, NULL);
+    g_autofree char *memory_path = kvg_spool_memory_folder(producer->spool_memory_path,
+                                                           producer->spool_path, options->name);
     const KvgSpoolOptions spool = {.path = path,
-                                   .limit_bytes = options->spool_limit_bytes != 0
-                                                      ? options->spool_limit_bytes
-                                                      : DEFAULT_SPOOL_BYTES,
+                                   .memory_path = memory_path,
+                                   .tier = options->spool_tier,
+                                   .limit_bytes = options->spool_limit_bytes,
+                                   .max_age_ms = options->spool_max_age_ms,
                                    .on_data = on_spool_data,
                                    .user_data = stream};
     stream->spool = kvg_spool_open(&spool, error);
@@ -529,6 +526,10 @@ kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats)
         .sessions = upload.counts.sessions,
         .fragments_dropped = spool.evicted_fragments + upload.counts.fragments_refused,
         .spool_bytes = spool.bytes,
+        .spool_fragments = spool.n_fragments,
+        .spool_damaged = spool.torn_records,
+        .spool_failures = spool.n_failures,
+        .spool_trouble = kvg_spool_describe_trouble(&spool),
         .first_persisted_mono_us = upload.first_persisted_mono_us,
         .last_persisted_mono_us = upload.last_persisted_mono_us,
         .credentials_expire_wall_ms = upload.credentials_expire_wall_ms,

@@ -291,6 +291,8 @@ kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats)
     memcpy(stats->bytes_in, spool->shared.bytes_in, sizeof stats->bytes_in);
     memcpy(stats->trouble, spool->shared.trouble, sizeof stats->trouble);
     memcpy(stats->failures, spool->shared.failures, sizeof stats->failures);
+    for (guint i = 0; i < KVG_SPOOL_N_TROUBLES; i++)
+        stats->n_failures += stats->failures[i];
     pthread_mutex_unlock(&spool->lock);
 }
 

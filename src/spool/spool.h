@@ -135,9 +135,13 @@ typedef struct {
     uint64_t evicted_fragments, evicted_frames, torn_records;
     KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES]; /* now */
     uint64_t failures[KVG_SPOOL_N_TROUBLES];     /* since it was opened */
+    uint64_t n_failures;                         /* their sum */
 } KvgSpoolStats;
 /* Thread: any. */
 void kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats);
+
+/* Static text, like "disk: full"; NULL if nothing is wrong. */
+const char *kvg_spool_describe_trouble(const KvgSpoolStats *stats);
 
 typedef struct {
     uint64_t number;

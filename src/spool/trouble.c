@@ -50,6 +50,23 @@ kvg_spool_trouble_to_string(KvgSpoolTrouble trouble)
     return trouble < KVG_SPOOL_N_TROUBLES ? names[trouble] : "unknown";
 }
 
+const char *
+kvg_spool_describe_trouble(const KvgSpoolStats *stats)
+{
+    static const char *const texts[KVG_SPOOL_N_PLACES][KVG_SPOOL_N_TROUBLES] = {
+        {NULL, "memory: full", "memory: read-only", "memory: folder vanished",
+         "memory: write failed", "memory: sync failed"},
+        {NULL, "disk: full", "disk: read-only", "disk: folder vanished", "disk: write failed",
+         "disk: sync failed"},
+    };
+    for (KvgSpoolPlace place = KVG_SPOOL_N_PLACES; place > 0; place--) {
+        const char *text = texts[place - 1][stats->trouble[place - 1]];
+        if (text != NULL)
+            return text;
+    }
+    return NULL;
+}
+
 bool
 kvg_spool_fail(GError **error, int code, const char *path, const char *what)
 {

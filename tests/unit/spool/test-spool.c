@@ -284,7 +284,6 @@ static void
 test_persisted_frees(Fixture *f, const void *data)
 {
     g_autofree char *path = folder(f, "a");
-    g_autoptr(GError) error = NULL;
     {
         g_autoptr(KvgSpool) spool = open_spool(path, 0, 10000);
         put_tracks(spool, "x");
@@ -518,7 +517,6 @@ test_concurrent(Fixture *f, const void *data)
 {
     g_autofree char *path = folder(f, "a");
     g_autoptr(KvgSpool) spool = open_spool(path, 0, 100000);
-    g_autoptr(GError) error = NULL;
     put_tracks(spool, "x");
     pthread_t writer;
     g_assert_cmpint(pthread_create(&writer, NULL, write_all, spool), ==, 0);
