@@ -35,6 +35,11 @@ typedef enum {
     KVG_ERROR_FAILED,
 } KvgError;
 
+/**
+ * kvg_error_quark:
+ *
+ * The domain of every error of kvg, for KVG_ERROR. Thread: any.
+ */
 GQuark kvg_error_quark(void);
 
 /**

@@ -33,9 +33,25 @@ typedef struct {
     uint64_t backlog_bps;
 } KvgProducerOptions;
 
-/* Starts the uploader thread. NULL on failure (bad option). */
+/**
+ * kvg_producer_new:
+ * @options: copied
+ * @error: KVG_ERROR_INVALID naming the option
+ *
+ * Starts the uploader thread. One per process is enough for any number of streams. NULL on failure;
+ * nothing runs then. A spool folder that cannot be used yet is a stream's state, not an error here.
+ *
+ * Thread: any.
+ */
 KvgProducer *kvg_producer_new(const KvgProducerOptions *options, GError **error);
-/* All streams must be closed before. Joins the uploader thread. NULL is fine. */
+/**
+ * kvg_producer_free:
+ * @producer: (nullable): all its streams have been closed
+ *
+ * Joins the uploader thread.
+ *
+ * Thread: any but the uploader's (no callback may call it).
+ */
 void kvg_producer_free(KvgProducer *producer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgProducer, kvg_producer_free)
 
@@ -45,6 +61,11 @@ typedef enum {
     KVG_STREAM_WAITING,    /* something failed; retrying later, see the reason */
     KVG_STREAM_CLOSED,
 } KvgStreamState;
+/**
+ * kvg_stream_state_to_string:
+ *
+ * A word for people; static. Thread: any.
+ */
 const char *kvg_stream_state_to_string(KvgStreamState state);
 
 /* Called on the uploader thread at each change of state or reason; must not block.
@@ -128,13 +149,31 @@ typedef struct {
     void *user_data;
 } KvgStreamOptions;
 
-/* Opens the spool (recovering what an earlier process left) and begins to upload. Does not wait for
- * the network. A stream name can be open once per spool folder: KVG_ERROR_INVALID otherwise. */
+/**
+ * kvg_producer_open_stream:
+ * @options: copied
+ * @error: KVG_ERROR_INVALID naming the option, or that the stream is open already in this spool
+ *   folder; the spool's own error if it cannot be opened
+ *
+ * Opens the spool (recovering what an earlier process left) and begins to upload. Does not wait for
+ * the network: credentials, stream and service may all be missing, frames are kept until they are
+ * there. The stream must be closed before @producer is freed.
+ *
+ * Thread: any.
+ */
 KvgStream *
 kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options, GError **error);
 
-/* Describes what follows; call before the first frame and whenever codec parameters change.
- * Thread: the one that puts frames. */
+/**
+ * kvg_stream_set_tracks:
+ * @tracks: (array length=n_tracks): copied; video 1, audio 2
+ * @error: KVG_ERROR_INVALID naming the track and what is wrong with it; the old ones stay
+ *
+ * Describes what follows; call before the first frame and whenever codec parameters change. Another
+ * description begins a new fragment and a new session.
+ *
+ * Thread: the one that puts frames. Source: PutMedia API (one Segment per session).
+ */
 bool kvg_stream_set_tracks(KvgStream *stream,
                            const KvgTrack *tracks,
                            size_t n_tracks,
@@ -192,9 +231,17 @@ typedef enum {
     KVG_STREAM_END_SERVICE,  /* the service ended it without saying why */
 } KvgStreamEnd;
 #define KVG_STREAM_N_ENDS 11
+/**
+ * kvg_stream_end_to_string:
+ *
+ * A word for people; static. Thread: any.
+ */
 const char *kvg_stream_end_to_string(KvgStreamEnd end);
 
-/* Counters since the stream was opened, and gauges. */
+/**
+ * KvgStreamStats: counters since the stream was opened, and gauges. Names carry units: wall_ms are
+ * milliseconds since 1970, mono_us those of g_get_monotonic_time().
+ */
 typedef struct {
     KvgStreamState state;
     char reason[256];
@@ -235,12 +282,28 @@ typedef struct {
     int64_t last_ack_latency_ms;        /* end of fragment spooled to PERSISTED */
     int64_t credentials_expire_wall_ms; /* 0: never or unknown */
 } KvgStreamStats;
-/* Thread: any. */
+/**
+ * kvg_stream_get_stats:
+ * @stats: (out): filled
+ *
+ * What has become of the frames so far. Takes a lock for a copy only.
+ *
+ * Thread: any.
+ */
 void kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats);
 
-/* Ends the open fragment, waits up to @timeout_ms until everything is PERSISTED, and frees @stream.
- * What is not persisted by then stays in the spool for the next open; false and KVG_ERROR_RETRY say
- * so. @timeout_ms 0: do not wait. */
+/**
+ * kvg_stream_close:
+ * @stream: (nullable): freed in any case
+ * @timeout_ms: the longest to wait; 0: do not
+ * @error: KVG_ERROR_RETRY: not everything was persisted in time; it stays in the spool for the next
+ *   open. Or the spool's own error, if the last fragment could not be ended
+ *
+ * Ends the open fragment and waits until everything is PERSISTED. No callback comes after it
+ * returns.
+ *
+ * Thread: any but the uploader's, when no other thread uses @stream any more.
+ */
 bool kvg_stream_close(KvgStream *stream, int64_t timeout_ms, GError **error);
 
 G_END_DECLS

@@ -17,9 +17,19 @@ G_BEGIN_DECLS
  */
 typedef enum { KVG_SPOOL_TIER_AUTO, KVG_SPOOL_TIER_DISK, KVG_SPOOL_TIER_MEMORY } KvgSpoolTier;
 
-/* "auto", "disk", "memory". */
+/**
+ * kvg_spool_tier_to_string:
+ *
+ * "auto", "disk" or "memory"; static. Thread: any.
+ */
 const char *kvg_spool_tier_to_string(KvgSpoolTier tier);
-/* False if @text is none of them. */
+/**
+ * kvg_spool_tier_from_string:
+ * @text: "auto", "disk" or "memory"
+ * @tier: (out): untouched on failure
+ *
+ * False if @text is none of them. Thread: any.
+ */
 bool kvg_spool_tier_from_string(const char *text, KvgSpoolTier *tier);
 
 G_END_DECLS
