@@ -3,6 +3,7 @@
 #include "aws/private.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "wire/sigv4.h"
 #include <kvg/error.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 #define MAX_REPLY_BYTES (8u * 1024 * 1024)
 #define MAX_TEXT 300
-#define CONNECT_TIMEOUT_MS 5000
+#define CONNECT_TIMEOUT_MS 4000 /* a dead link has a name within 5 s */
 #define TOTAL_TIMEOUT_MS 10000
 
 struct _KvgAwsTransfer {
@@ -276,13 +277,14 @@ take_error(KvgAwsReply *reply, CURL *easy)
     if (reply->error_type != NULL)
         reply->error_type[strcspn(reply->error_type, ":")] = '\0';
     g_autoptr(json_t) body = kvg_json_parse_object(reply->body->str, reply->body->len, NULL);
-    if (body != NULL) {
+    if (body != NULL)
         take_json_error(reply, body);
-        return;
-    }
-    if (reply->error_type == NULL)
+    else
+        reply->error_text = kvg_aws_xml_text(reply->body->str, "Message", MAX_TEXT);
+    if (body == NULL && reply->error_type == NULL)
         reply->error_type = kvg_aws_xml_text(reply->body->str, "Code", MAX_TEXT);
-    reply->error_text = kvg_aws_xml_text(reply->body->str, "Message", MAX_TEXT);
+    if (reply->error_text != NULL)
+        kvg_text_hide_keys(reply->error_text);
 }
 
 static KvgError

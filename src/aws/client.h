@@ -62,7 +62,7 @@ typedef struct {
         *extra_headers;     /* "x-amzn-principal: ..." NULL-terminated; NULL; signed too */
     const char *ca_path;    /* NULL: system's store */
     const char *user_agent; /* NULL: "kvg/VERSION" */
-    unsigned connect_timeout_ms, total_timeout_ms; /* 0: 5000, 10000 */
+    unsigned connect_timeout_ms, total_timeout_ms; /* 0: 4000, 10000 */
 } KvgAwsRequest;
 
 typedef struct {

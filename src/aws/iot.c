@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define LOG_DOMAIN "kvg-aws"
-#define CONNECT_TIMEOUT_MS 5000
+#define CONNECT_TIMEOUT_MS 4000 /* a dead link has a name within 5 s */
 #define TOTAL_TIMEOUT_MS 10000
 
 typedef struct {

@@ -35,7 +35,8 @@ typedef struct {
 } Unit;
 
 static bool
-parse_with_unit(const char *text, const Unit *units, const char *what, uint64_t *out, GError **error)
+parse_with_unit(
+    const char *text, const Unit *units, const char *what, uint64_t *out, GError **error)
 {
     char *end = NULL;
     uint64_t number = g_ascii_isdigit(text[0]) ? g_ascii_strtoull(text, &end, 10) : 0;
@@ -72,10 +73,11 @@ kvg_parse_size(const char *text, uint64_t *bytes, GError **error)
 bool
 kvg_parse_duration_ms(const char *text, int64_t *ms, GError **error)
 {
-    static const Unit units[] = {{"ms", 1},       {"s", 1000},      {"m", 60000},
+    static const Unit units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
                                  {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
     uint64_t value;
-    if (!parse_with_unit(text, units, "a duration such as 500ms, 30s, 15m, 24h or 7d", &value, error))
+    if (!parse_with_unit(text, units, "a duration such as 500ms, 30s, 15m, 24h or 7d", &value,
+                         error))
         return false;
     *ms = (int64_t)value;
     return true;
@@ -154,4 +156,24 @@ kvg_uri_redact(const char *uri)
     if (!at)
         return g_strdup(uri);
     return g_strdup_printf("%.*s%s", (int)(authority - uri), uri, at + 1);
+}
+
+void
+kvg_text_hide_keys(char *text)
+{
+    static const char *const names[] = {"Signature", "Security-Token", "SessionToken"};
+    static const char end[] = " ,;&\"'<>\r\n";
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        char *at = text;
+        while ((at = strcasestr(at, names[i])) != NULL) {
+            at += strlen(names[i]);
+            if (*at != '=' && *at != ':')
+                continue;
+            at++;
+            at += strspn(at, " ");
+            const size_t len = strcspn(at, end);
+            memset(at, '.', len);
+            at += len;
+        }
+    }
 }

@@ -1,5 +1,6 @@
 #include "putmedia/session.h"
 
+#include "base/text.h"
 #include <string.h>
 
 #define SECOND_US INT64_C(1000000)
@@ -185,6 +186,7 @@ set_state(
     va_start(args, format);
     g_vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
+    kvg_text_hide_keys(reason);
     if (state == session->state && strcmp(reason, session->reason) == 0)
         return;
     session->state = state;

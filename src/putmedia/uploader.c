@@ -14,7 +14,7 @@
 /* curl's upload buffer per stream, and so the most one stream sends before the next has its turn.
  */
 #define UPLOAD_BUFFER_BYTES (64 * 1024)
-#define CONNECT_TIMEOUT_MS 5000L
+#define CONNECT_TIMEOUT_MS 4000L /* a dead link has a name within 5 s */
 #define MAX_ERROR_BODY 4096
 #define MAX_ENDPOINT 1024
 /* How often streams look whether their credentials want to be renewed in good time. */

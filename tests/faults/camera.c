@@ -94,13 +94,20 @@ kvg_camera_open(KvgCamera *camera,
                 const KvgStreamOptions *stream)
 {
     g_autoptr(GError) error = NULL;
-    KvgStreamOptions options = *stream;
-    options.name = camera->spec.stream;
-    options.notify = on_state;
-    options.user_data = camera;
     camera->producer = kvg_producer_new(producer, &error);
     g_assert_no_error(error);
-    camera->stream = kvg_producer_open_stream(camera->producer, &options, &error);
+    kvg_camera_open_in(camera, camera->producer, stream);
+}
+
+void
+kvg_camera_open_in(KvgCamera *camera, KvgProducer *producer, const KvgStreamOptions *stream)
+{
+    g_autoptr(GError) error = NULL;
+    KvgStreamOptions options = *stream;
+    options.name = camera->spec.stream;
+    options.notify = camera->spec.is_quiet ? NULL : on_state;
+    options.user_data = camera;
+    camera->stream = kvg_producer_open_stream(producer, &options, &error);
     g_assert_no_error(error);
     g_autoptr(GBytes) private = g_bytes_new_static(avcc, sizeof avcc);
     const KvgTrack track = {.number = 1,

@@ -9,6 +9,7 @@ typedef struct {
     unsigned step_ms;     /* between frames, on the frames' own clock */
     unsigned gop;         /* frames */
     unsigned frame_bytes; /* of a key frame; the others have half of it */
+    bool is_quiet;        /* keeps no notes */
 } KvgCameraSpec;
 
 typedef struct {
@@ -36,6 +37,8 @@ void kvg_camera_clear(KvgCamera *camera);
 void kvg_camera_open(KvgCamera *camera,
                      const KvgProducerOptions *producer,
                      const KvgStreamOptions *stream);
+/* In a producer that others share; it is the caller's. */
+void kvg_camera_open_in(KvgCamera *camera, KvgProducer *producer, const KvgStreamOptions *stream);
 /* Puts the next frame; the result of kvg_stream_put_frame(). */
 bool kvg_camera_put(KvgCamera *camera, GError **error);
 /* Closes stream and producer: the result of kvg_stream_close(). */

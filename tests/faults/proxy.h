@@ -20,6 +20,9 @@ typedef struct {
     const char *access_key, *secret_key;
 } KvgProxyOptions;
 
+/* For KvgFaults.status: the answer never comes. */
+#define KVG_FAULT_SILENCE (-1)
+
 /* Zero is a good network. Offsets count from the start of a connection; 0 means "never". */
 typedef struct {
     unsigned times; /* how often what is marked (*) strikes; 0: always */

@@ -180,7 +180,8 @@ intercept(ProxyConnection *c, char **lines, const char *path)
     const bool is_meant = f->status != 0 &&
                           strcmp(path, f->path != NULL ? f->path : "/putMedia") == 0 &&
                           proxy_strikes(proxy);
-    c->is_withheld = is_meant && c->is_put && f->after_bytes > 0;
+    c->is_withheld =
+        is_meant && (f->status == KVG_FAULT_SILENCE || (c->is_put && f->after_bytes > 0));
     if (is_meant && !c->is_withheld) {
         answer_fault(c);
         return true;
@@ -248,7 +249,8 @@ pass_body(ProxyConnection *c, ProxyLane *lane, int64_t delay_us)
     if (lane != &c->up || !c->is_put)
         return true;
     c->n_body += n;
-    if (!c->is_withheld || c->n_body < c->proxy->faults.after_bytes)
+    const KvgFaults *f = &c->proxy->faults;
+    if (!c->is_withheld || f->status == KVG_FAULT_SILENCE || c->n_body < f->after_bytes)
         return true;
     answer_fault(c);
     return false;

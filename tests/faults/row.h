@@ -38,6 +38,8 @@ typedef struct {
     RowStep steps[5]; /* after the first, at_ms 0 ends them */
     RowKeys keys;
     uint64_t spool_bytes;
+    bool stays;             /* the last step's faults are still there when all has to arrive */
+    bool no_create;         /* libkvg may not create the stream */
     const char *endpoint;   /* instead of the proxy */
     const char *ca_path;    /* instead of the server's CA */
     const char *reason;     /* is in the stream's reason within 5 s of the first step */
@@ -46,6 +48,7 @@ typedef struct {
     unsigned lost_at_start; /* frames that were deleted with their stream */
     bool never_works; /* closing says that all is still in the spool; then with all well it arrives
                        */
+    const char *todo; /* why this row cannot pass yet */
 } Row;
 
 typedef struct {
@@ -58,6 +61,8 @@ typedef struct {
     int64_t begin_us, lag_us; /* lag: how late the machine let us run */
     unsigned refused;         /* frames kvg_stream_put_frame() did not take */
     int64_t close_us;         /* how long closing took */
+    bool has_failed;
+    bool has_worked; /* although the row says that it never can */
     bool is_drained;
     char *close_error;
     KvgProxyCounts counts;

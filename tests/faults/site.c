@@ -2,7 +2,6 @@
 
 #include "os/file.h"
 #include "wire/sigv4.h"
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <glib/gstdio.h>
@@ -115,6 +114,8 @@ kvg_site_start(void)
     site->folder = g_dir_make_tmp("kvg-faults-XXXXXX", NULL);
     site->log_path = g_build_filename(site->folder, "server.log", NULL);
     site->ca_path = g_build_filename(site->folder, "server", "ca.pem", NULL);
+    g_mutex_init(&site->lock);
+    site->easy = curl_easy_init();
     kvg_site_start_server(site);
     read_keys(site);
     make_tls(site);
@@ -126,6 +127,8 @@ kvg_site_stop(KvgSite *site)
 {
     kvg_site_stop_server(site, SIGTERM);
     g_assert_true(kvg_dir_remove(site->folder, NULL));
+    curl_easy_cleanup(site->easy);
+    g_mutex_clear(&site->lock);
     SSL_CTX_free(site->tls);
     SSL_CTX_free(site->upstream_tls);
     g_free(site->folder);
@@ -146,10 +149,12 @@ on_data(char *data, size_t size, size_t n, void *user_data)
 }
 
 static GByteArray *
-fetch(const char *url, struct curl_slist *headers, const char *body, long *status)
+fetch(KvgSite *site, const char *url, struct curl_slist *headers, const char *body, long *status)
 {
     GByteArray *reply = g_byte_array_new();
-    CURL *easy = curl_easy_init();
+    g_mutex_lock(&site->lock);
+    CURL *easy = site->easy;
+    curl_easy_reset(easy);
     curl_easy_setopt(easy, CURLOPT_URL, url);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -164,7 +169,7 @@ fetch(const char *url, struct curl_slist *headers, const char *body, long *statu
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, status);
     if (result != CURLE_OK)
         g_error("%s: %s", url, curl_easy_strerror(result));
-    curl_easy_cleanup(easy);
+    g_mutex_unlock(&site->lock);
     return reply;
 }
 
@@ -194,7 +199,7 @@ kvg_site_call(KvgSite *site, const char *path, const json_t *arguments, long *st
     lines = curl_slist_append(lines, date_line);
     lines = curl_slist_append(lines, "content-type: application/json");
     long code = 0;
-    g_autoptr(GByteArray) reply = fetch(url, lines, body, &code);
+    g_autoptr(GByteArray) reply = fetch(site, url, lines, body, &code);
     curl_slist_free_all(lines);
     if (status != NULL)
         *status = code;
@@ -287,13 +292,13 @@ session_url(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
 }
 
 static GByteArray *
-fetch_beside(const char *url, const char *name)
+fetch_beside(KvgSite *site, const char *url, const char *name)
 {
     const char *end = strrchr(url, '/');
     g_autofree char *base = g_strndup(url, (size_t)(end - url) + 1);
     g_autofree char *whole = g_strconcat(base, name, NULL);
     long status = 0;
-    GByteArray *reply = fetch(whole, NULL, NULL, &status);
+    GByteArray *reply = fetch(site, whole, NULL, NULL, &status);
     if (status != 200)
         g_error("%s: HTTP %ld", name, status);
     return reply;
@@ -329,9 +334,9 @@ kvg_site_read(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
     if (url == NULL)
         return all;
     g_autofree char *master_name = g_strdup(strrchr(url, '/') + 1);
-    g_autoptr(GByteArray) master = fetch_beside(url, master_name);
+    g_autoptr(GByteArray) master = fetch_beside(site, url, master_name);
     g_autofree char *media_name = first_address(master);
-    g_autoptr(GByteArray) media = fetch_beside(url, media_name);
+    g_autoptr(GByteArray) media = fetch_beside(site, url, media_name);
     g_autofree char *text = g_strndup((const char *)media->data, media->len);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     KvgStored next = {0};
@@ -340,7 +345,7 @@ kvg_site_read(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
             next.start_ms = parse_time_ms(*line + strlen("#EXT-X-PROGRAM-DATE-TIME:"));
         if (**line == '#' || **line == '\0')
             continue;
-        g_autoptr(GByteArray) segment = fetch_beside(url, *line);
+        g_autoptr(GByteArray) segment = fetch_beside(site, url, *line);
         next.media = find_mdat(segment);
         g_array_append_val(all, next);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/json.h"
+#include <curl/curl.h>
 #include <kvg/kvg.h>
 #include <openssl/ssl.h>
 
@@ -13,6 +14,8 @@ typedef struct {
     uint16_t https_port, mtls_port, http_port;
     char *access_key, *secret_key;
     SSL_CTX *tls, *upstream_tls; /* for a proxy between libkvg and the server */
+    GMutex lock;                 /* one request at a time... */
+    CURL *easy;                  /* ...over one connection */
 } KvgSite;
 
 /* Fails the test when the server does not start. */

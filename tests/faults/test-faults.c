@@ -36,10 +36,12 @@ test_row(gconstpointer data)
 static void
 expect_absent(const char *where, const char *text, const char *what)
 {
-    const char *found = strstr(text, what);
-    if (found == NULL)
+    g_autoptr(GRegex) regex = g_regex_new(what, G_REGEX_RAW, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+    int at = 0;
+    if (!g_regex_match(regex, text, 0, &match) || !g_match_info_fetch_pos(match, 0, &at, NULL))
         return;
-    g_autofree char *context = g_strndup(found - MIN(found - text, 100), 300);
+    g_autofree char *context = g_strndup(text + at - MIN(at, 100), 300);
     g_test_message("%s holds '%.12s...': %s", where, what, context);
     g_test_fail();
 }
@@ -48,15 +50,16 @@ static void
 expect_no_secret(const char *where, const char *text, const KvgSite *site)
 {
     static const char *const secrets[] = {"wrongSecretThatMustNotBeLogged",
-                                          "Signature=",
-                                          "AWS4-HMAC-SHA256",
+                                          "Signature=[^.]",
+                                          "0123456789abcdef",
                                           "user:secret",
                                           "PRIVATE KEY",
                                           "sessionToken",
                                           "secretAccessKey"};
     for (size_t i = 0; i < G_N_ELEMENTS(secrets); i++)
         expect_absent(where, text, secrets[i]);
-    expect_absent(where, text, site->secret_key);
+    g_autofree char *key = g_regex_escape_string(site->secret_key, -1);
+    expect_absent(where, text, key);
 }
 
 typedef struct {
@@ -103,6 +106,7 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_set_nonfatal_assertions(); /* one bad row does not end the others */
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     Suite suite = {.site = kvg_site_start(), .runs = g_ptr_array_new()};
@@ -120,7 +124,7 @@ main(int argc, char **argv)
         g_test_add_data_func(path, run, test_row);
         g_ptr_array_add(suite.runs, run);
     }
-    g_test_add_data_func("/faults/no-secret-in-any-log", &suite, test_secrets);
+    g_test_add_data_func("/secrets/in-no-log", &suite, test_secrets);
     const int result = g_test_run();
     for (guint i = 0; i < suite.runs->len; i++)
         row_free(g_ptr_array_index(suite.runs, i));

@@ -177,6 +177,28 @@ test_backoff(void)
     }
 }
 
+static void
+test_hide_keys(void)
+{
+    static const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"", ""},
+        {"the signature does not match", "the signature does not match"},
+        {"bad: AWS4 SignedHeaders=host, Signature=0a1b, x",
+         "bad: AWS4 SignedHeaders=host, Signature=...., x"},
+        {"?X-Amz-Signature=ab&X-Amz-Security-Token=cd",
+         "?X-Amz-Signature=..&X-Amz-Security-Token=.."},
+        {"x-amz-security-token: FQoG\nhost:a", "x-amz-security-token: ....\nhost:a"},
+        {"Signature=", "Signature="},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *text = g_strdup(rows[i].text);
+        kvg_text_hide_keys(text);
+        g_assert_cmpstr(text, ==, rows[i].shown);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -189,5 +211,6 @@ main(int argc, char **argv)
     g_test_add_func("/base/uris", test_uris);
     g_test_add_func("/base/json", test_json);
     g_test_add_func("/base/backoff", test_backoff);
+    g_test_add_func("/text/hide-keys", test_hide_keys);
     return g_test_run();
 }
