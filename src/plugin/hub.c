@@ -1,6 +1,8 @@
 #include "plugin/hub.h"
 #include <string.h>
 
+#define MAX_TRACKS 2
+
 typedef struct {
     char *key;
     KvgProducer *producer;
@@ -17,14 +19,13 @@ struct _KvgHubStream {
         GMutex lock;
         GWeakRef writer;
         void *writer_id; /* compared only: the object may be gone */
-        KvgHubNotify notify;
+        const KvgHubListener *listener;
     } attached;
 
     struct { /* the writer's thread; handed over under attached.lock */
         int64_t last_dts_us;
-        char *codec_id;
-        GBytes *codec_private;
-        uint32_t width, height;
+        KvgTrack tracks[MAX_TRACKS]; /* codec_id and codec_private owned; no name */
+        size_t n_tracks;
     } mine;
 };
 
@@ -110,18 +111,44 @@ find_stream(GPtrArray *list, const char *key, const char *name)
     return NULL;
 }
 
+/* The writer, held; NULL if there is none now. */
+static GObject *
+hold_writer(KvgHubStream *stream, const KvgHubListener **listener)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+
+    *listener = stream->attached.listener;
+    return *listener != NULL ? g_weak_ref_get(&stream->attached.writer) : NULL;
+}
+
 static void
 on_stream_state(KvgStream *kvg_stream, KvgStreamState state, const char *reason, void *user_data)
 {
-    KvgHubStream *stream = user_data;
+    const KvgHubListener *listener;
+    g_autoptr(GObject) object = hold_writer(user_data, &listener);
 
-    g_mutex_lock(&stream->attached.lock);
-    g_autoptr(GObject) object = g_weak_ref_get(&stream->attached.writer);
-    KvgHubNotify notify = stream->attached.notify;
-    g_mutex_unlock(&stream->attached.lock);
+    if (object != NULL)
+        listener->state(object, state, reason);
+}
 
-    if (object != NULL && notify != NULL)
-        notify(object, state, reason);
+static void
+on_stream_ack(KvgStream *kvg_stream, const KvgStreamAck *ack, void *user_data)
+{
+    const KvgHubListener *listener;
+    g_autoptr(GObject) object = hold_writer(user_data, &listener);
+
+    if (object != NULL)
+        listener->ack(object, ack);
+}
+
+static void
+clear_tracks(KvgHubStream *stream)
+{
+    for (size_t i = 0; i < stream->mine.n_tracks; i++) {
+        g_clear_pointer(&stream->mine.tracks[i].codec_private, g_bytes_unref);
+        g_free((char *)(uintptr_t)stream->mine.tracks[i].codec_id);
+    }
+    stream->mine.n_tracks = 0;
 }
 
 static void
@@ -129,8 +156,7 @@ stream_free(KvgHubStream *stream)
 {
     g_weak_ref_clear(&stream->attached.writer);
     g_mutex_clear(&stream->attached.lock);
-    g_clear_pointer(&stream->mine.codec_private, g_bytes_unref);
-    g_free(stream->mine.codec_id);
+    clear_tracks(stream);
     g_free(stream->name);
     g_free(stream);
 }
@@ -148,6 +174,7 @@ stream_new(SharedProducer *shared, const KvgStreamOptions *options, GError **err
 
     KvgStreamOptions ours = *options;
     ours.notify = on_stream_state;
+    ours.ack_notify = on_stream_ack;
     ours.user_data = stream;
     stream->stream = kvg_producer_open_stream(shared->producer, &ours, error);
     if (stream->stream != NULL)
@@ -234,7 +261,7 @@ kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error)
 /* ---- the writer ---- */
 
 bool
-kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify)
+kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, const KvgHubListener *listener)
 {
     G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
 
@@ -243,7 +270,7 @@ kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify
         return false;
     g_weak_ref_set(&stream->attached.writer, object);
     stream->attached.writer_id = object;
-    stream->attached.notify = notify;
+    stream->attached.listener = listener;
     return true;
 }
 
@@ -256,7 +283,7 @@ kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
         return;
     g_weak_ref_set(&stream->attached.writer, NULL);
     stream->attached.writer_id = NULL;
-    stream->attached.notify = NULL;
+    stream->attached.listener = NULL;
 }
 
 void
@@ -266,31 +293,54 @@ kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats)
 }
 
 static bool
-is_current_track(const KvgHubStream *stream, const KvgTrack *track)
+is_same_track(const KvgTrack *a, const KvgTrack *b)
 {
-    return g_strcmp0(stream->mine.codec_id, track->codec_id) == 0 &&
-           stream->mine.codec_private != NULL &&
-           g_bytes_equal(stream->mine.codec_private, track->codec_private) &&
-           stream->mine.width == track->width && stream->mine.height == track->height;
+    return a->number == b->number && g_strcmp0(a->codec_id, b->codec_id) == 0 &&
+           g_bytes_equal(a->codec_private, b->codec_private) && a->width == b->width &&
+           a->height == b->height && a->channels == b->channels &&
+           (int64_t)a->sample_rate_hz == (int64_t)b->sample_rate_hz;
+}
+
+static bool
+are_current_tracks(const KvgHubStream *stream, const KvgTrack *tracks, size_t n_tracks)
+{
+    if (n_tracks != stream->mine.n_tracks)
+        return false;
+    for (size_t i = 0; i < n_tracks; i++) {
+        if (!is_same_track(&tracks[i], &stream->mine.tracks[i]))
+            return false;
+    }
+    return true;
 }
 
 bool
-kvg_hub_stream_set_video(KvgHubStream *stream, const KvgTrack *track, GError **error)
+kvg_hub_stream_set_tracks(KvgHubStream *stream,
+                          const KvgTrack *tracks,
+                          size_t n_tracks,
+                          GError **error)
 {
-    g_return_val_if_fail(track->codec_id != NULL && track->codec_private != NULL, false);
+    g_return_val_if_fail(n_tracks <= MAX_TRACKS, false);
 
-    if (is_current_track(stream, track))
+    if (are_current_tracks(stream, tracks, n_tracks))
         return true;
-    if (!kvg_stream_set_tracks(stream->stream, track, 1, error))
+    if (!kvg_stream_set_tracks(stream->stream, tracks, n_tracks, error))
         return false;
-
-    g_free(stream->mine.codec_id);
-    stream->mine.codec_id = g_strdup(track->codec_id);
-    g_clear_pointer(&stream->mine.codec_private, g_bytes_unref);
-    stream->mine.codec_private = g_bytes_ref(track->codec_private);
-    stream->mine.width = track->width;
-    stream->mine.height = track->height;
+    clear_tracks(stream);
+    for (size_t i = 0; i < n_tracks; i++) {
+        stream->mine.tracks[i] = tracks[i];
+        stream->mine.tracks[i].name = NULL;
+        stream->mine.tracks[i].codec_id = g_strdup(tracks[i].codec_id);
+        stream->mine.tracks[i].codec_private = g_bytes_ref(tracks[i].codec_private);
+    }
+    stream->mine.n_tracks = n_tracks;
     return true;
+}
+
+bool
+kvg_hub_stream_put_metadata(
+    KvgHubStream *stream, const char *name, const char *value, bool persistent, GError **error)
+{
+    return kvg_stream_put_metadata(stream->stream, name, value, persistent, error);
 }
 
 bool

@@ -10,8 +10,8 @@
 typedef struct _KvgHubStream KvgHubStream;
 
 /* Opens the stream, or takes a further hold of it if it is open in this process already (then
- * @stream_options are not looked at, except the name). notify and user_data of @stream_options must
- * be NULL: they are the hub's. */
+ * @stream_options are not looked at, except the name). the callbacks of @stream_options must be
+ * NULL: they are the hub's. */
 KvgHubStream *kvg_hub_open_stream(const KvgProducerOptions *producer_options,
                                   const KvgStreamOptions *stream_options,
                                   GError **error);
@@ -22,19 +22,29 @@ KvgHubStream *kvg_hub_stream_hold(KvgHubStream *stream);
 bool kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error);
 
 /* Called on the uploader thread with @object held. */
-typedef void (*KvgHubNotify)(GObject *object, KvgStreamState state, const char *reason);
-/* One writer at a time: false if there is another. @object is only known weakly. */
-bool kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, KvgHubNotify notify);
+typedef struct {
+    void (*state)(GObject *object, KvgStreamState state, const char *reason);
+    void (*ack)(GObject *object, const KvgStreamAck *ack);
+} KvgHubListener;
+/* One writer at a time: false if there is another. @object is only known weakly; @listener is
+ * static. */
+bool kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, const KvgHubListener *listener);
 void kvg_hub_stream_detach(KvgHubStream *stream, GObject *object);
 
 void kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats);
 
 /* ---- the writer's ---- */
 
-/* As kvg_stream_set_tracks(), but does nothing if @track is what was set last. */
-bool kvg_hub_stream_set_video(KvgHubStream *stream,
-                              const KvgTrack *track,
-                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* As kvg_stream_set_tracks(), but does nothing if @tracks are what was set last. At most two. */
+bool kvg_hub_stream_set_tracks(KvgHubStream *stream,
+                               const KvgTrack *tracks,
+                               size_t n_tracks,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool kvg_hub_stream_put_metadata(KvgHubStream *stream,
+                                 const char *name,
+                                 const char *value,
+                                 bool persistent,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool kvg_hub_stream_put(KvgHubStream *stream,
                         const KvgFrame *frame,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;

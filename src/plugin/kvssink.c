@@ -2,8 +2,10 @@
  * SECTION:element-kvssink
  * @title: kvssink
  *
- * Sends H.264 or H.265 video to Amazon Kinesis Video Streams, or to a server that speaks its
- * protocol. Every frame goes into a spool on disk first, so an outage of the network loses nothing.
+ * Sends H.264 or H.265 video, with AAC or G.711 audio, to Amazon Kinesis Video Streams, or to a
+ * server that speaks its protocol. Every frame goes into a spool first, so an outage of the network
+ * loses nothing. Pads, properties, signals and variables are those of the element of the AWS
+ * producer; docs/kvssink.md says what each does here.
  *
  * ## Example pipelines
  * |[
@@ -16,61 +18,74 @@
  * iot-certificate="iot-certificate,endpoint=HOST,cert-path=gate.cert.pem,
  *     key-path=gate.private.key,ca-path=ca.pem,role-aliases=KvgCamera"
  * ]| A camera as it is, with its own certificate.
+ * |[
+ * gst-launch-1.0 filesrc location=a.mp4 ! qtdemux name=d  d. ! queue ! h264parse ! kvssink name=k
+ *     stream-name=gate streaming-type=offline  d. ! queue ! aacparse ! k.
+ * ]| A file with sound, as fast as it goes.
  */
 #include "plugin/kvssink.h"
-#include "media/annexb.h"
-#include "media/h264.h"
-#include "media/parameter_sets.h"
+
+#include "plugin/buffer_time.h"
+#include "plugin/input.h"
+#include "plugin/report.h"
 #include "plugin/settings.h"
-#include "plugin/timeline.h"
+#include "plugin/writer.h"
 #include <string.h>
 
-GST_DEBUG_CATEGORY_STATIC(kvs_sink_debug);
+GST_DEBUG_CATEGORY(kvs_sink_debug);
 #define GST_CAT_DEFAULT kvs_sink_debug
 
 /* The former element could hold a pipeline for two minutes at its end. The spool keeps what is not
- * acknowledged, so waiting longer than this gains nothing. */
-#define MAX_CLOSE_MS (10 * 1000)
+ * acknowledged, so a camera gains nothing by waiting longer than this; a file may want to. */
+#define CLOSE_MS (10 * 1000)
 #define RANK (GST_RANK_PRIMARY + 10)
+/* How often a source that is held back looks again. */
+#define LOOK_US (50 * G_TIME_SPAN_MILLISECOND)
+#define N_TRACKS 2
 
-typedef enum { FORMAT_NONE, FORMAT_AVC, FORMAT_ANNEXB, FORMAT_HEVC } VideoFormat;
+typedef struct {
+    GstPad *pad;     /* unowned, the element's pad list has it; NULL: not requested */
+    KvgInput *input; /* its streaming thread, with the lock */
+    bool is_flushing, has_ended;
+    uint64_t refused; /* frames in a row that could not be taken */
+} SinkPad;
 
 struct _GstKvsSink {
     GstElement parent;
 
     KvgSinkSettings settings; /* under the object lock */
     KvgHubStream *given;      /* set before use by a program that owns the stream */
-    KvgHubStream *stream;     /* from READY to PAUSED until back in READY; see take_stream() */
+    KvgHubStream *stream;     /* pointer under the object lock; from READY to PAUSED and back */
 
-    GstPad *video, *audio; /* under the object lock; unowned, the element's pad list has them */
-    bool video_ended, audio_ended; /* under the object lock */
-    bool eos_posted;               /* under the object lock */
-
-    struct { /* the video pad's streaming thread */
-        VideoFormat format;
-        GBytes *codec_data;
-        uint32_t width, height;
-        bool has_track;
-        bool is_live, knows_live;
-        KvgTimeline timeline;
-        uint64_t refused; /* frames that the stream would not take */
-        bool warned_audio;
+    /* Guards `flow`; held while a frame is put. The object lock may be taken inside, never the
+     * other way round; no message, signal, query or event goes out while it is held. */
+    GMutex lock;
+    GCond wake; /* something in `flow` may let a source go on */
+    struct {
+        KvgWriter *writer; /* NULL: not started */
+        SinkPad pads[N_TRACKS];
+        bool eos_posted;
+        bool knows_live, is_live;
+        bool is_offline;
+        bool uses_dts_only;
+        bool wants_metrics;
+        uint64_t limit_bytes; /* offline: of the spool; 0: unknown */
+        unsigned n_asked_keys;
+        KvgReportMetric metric;
     } flow;
 };
-
-enum { SIGNAL_STREAM_ERROR, SIGNAL_FRAGMENT_ACK, SIGNAL_STREAM_CLIENT_METRIC, N_SIGNALS };
-static guint signals[N_SIGNALS];
 
 #define VIDEO_CAPS                                                                                 \
     "video/x-h264, stream-format=(string)avc, alignment=(string)au, "                              \
     "width=(int)[16,MAX], height=(int)[16,MAX]; "                                                  \
-    "video/x-h264, stream-format=(string)byte-stream, alignment=(string)au, "                      \
+    "video/x-h264, stream-format=(string){avc3,byte-stream}, alignment=(string)au, "               \
     "width=(int)[16,MAX], height=(int)[16,MAX]; "                                                  \
-    "video/x-h265, stream-format=(string){hvc1,hev1}, alignment=(string)au, "                      \
-    "width=(int)[16,MAX], height=(int)[16,MAX]"
+    "video/x-h265, alignment=(string)au, width=(int)[16,MAX], height=(int)[16,MAX]"
 #define AUDIO_CAPS                                                                                 \
     "audio/mpeg, mpegversion=(int){2,4}, stream-format=(string)raw, channels=(int)[1,MAX], "       \
     "rate=(int)[1,MAX]; "                                                                          \
+    "audio/mpeg, mpegversion=(int){2,4}, stream-format=(string)adts, framed=(boolean)true, "       \
+    "channels=(int)[1,MAX], rate=(int)[1,MAX]; "                                                   \
     "audio/x-alaw, channels=(int){1,2}, rate=(int)[8000,192000]; "                                 \
     "audio/x-mulaw, channels=(int){1,2}, rate=(int)[8000,192000]"
 
@@ -81,20 +96,42 @@ static GstStaticPadTemplate audio_template =
 
 G_DEFINE_TYPE(GstKvsSink, gst_kvs_sink, GST_TYPE_ELEMENT)
 
+static KvgWriterTrack
+track_of(GstPad *pad)
+{
+    return (KvgWriterTrack)GPOINTER_TO_UINT(gst_pad_get_element_private(pad));
+}
+
 /* ---- the stream ---- */
 
-static void
-post_stream_state(GObject *object, KvgStreamState state, const char *reason)
-{
-    GstElement *element = GST_ELEMENT(object);
-    const char *name = kvg_stream_state_to_string(state);
+static const KvgHubListener listener = {kvg_report_state, kvg_report_ack};
 
-    GST_INFO_OBJECT(element, "stream is %s: %s", name, reason);
-    gst_element_post_message(
-        element, gst_message_new_element(
-                     GST_OBJECT(element),
-                     gst_structure_new("kvg-stream-state", "state", G_TYPE_STRING, name, "reason",
-                                       G_TYPE_STRING, reason != NULL ? reason : "", NULL)));
+/* What the peers will send, as far as it can be told before their caps come:
+ * "video/h264,audio/aac". */
+static char *
+guess_content_type(GstKvsSink *self)
+{
+    static const struct {
+        const char *caps, *media;
+    } names[] = {{"video/x-h264", "video/h264"},
+                 {"video/x-h265", "video/h265"},
+                 {"audio/mpeg", "audio/aac"},
+                 {"audio/x-alaw", "audio/alaw"},
+                 {"audio/x-mulaw", "audio/mulaw"}};
+    GString *type = g_string_new(NULL);
+
+    for (unsigned i = 0; i < N_TRACKS; i++) {
+        GstPad *pad = self->flow.pads[i].pad;
+        g_autoptr(GstCaps) caps = pad != NULL ? gst_pad_get_allowed_caps(pad) : NULL;
+        if (caps == NULL || gst_caps_is_empty(caps) || gst_caps_is_any(caps))
+            continue;
+        const GstStructure *first = gst_caps_get_structure(caps, 0);
+        for (unsigned j = 0; j < G_N_ELEMENTS(names); j++) {
+            if (gst_structure_has_name(first, names[j].caps))
+                g_string_append_printf(type, "%s%s", type->len > 0 ? "," : "", names[j].media);
+        }
+    }
+    return g_string_free(type, FALSE);
 }
 
 /* Settings are copied into a plan under the lock; opening, which touches the disk, is outside. */
@@ -105,12 +142,45 @@ open_stream(GstKvsSink *self, GError **error)
         return kvg_hub_stream_hold(self->given);
 
     g_auto(KvgSinkPlan) plan = {0};
+    g_autofree char *content_type = guess_content_type(self);
     GST_OBJECT_LOCK(self);
+    kvg_sink_settings_propose(&self->settings, KVG_SINK_CONTENT_TYPE, content_type);
     const bool planned = kvg_sink_settings_plan(&self->settings, &plan, error);
     GST_OBJECT_UNLOCK(self);
     if (!planned)
         return NULL;
+    self->flow.limit_bytes = plan.stream.spool_limit_bytes;
     return kvg_hub_open_stream(&plan.producer, &plan.stream, error);
+}
+
+static void
+start_flow(GstKvsSink *self, KvgHubStream *stream)
+{
+    GST_OBJECT_LOCK(self);
+    const KvgSinkSettings *settings = &self->settings;
+    self->flow.is_offline = kvg_sink_settings_is_offline(settings);
+    self->flow.uses_dts_only = kvg_sink_settings_bool(settings, KVG_SINK_USE_ORIGINAL_PTS);
+    self->flow.wants_metrics = kvg_sink_settings_bool(settings, KVG_SINK_GET_KVS_METRICS);
+    g_autofree char *name = g_strdup(kvg_sink_settings_string(settings, KVG_SINK_TRACK_NAME));
+    GST_OBJECT_UNLOCK(self);
+
+    const KvgWriterOptions options = {
+        .stream = stream,
+        .video_name = name != NULL && strlen(name) <= 32 ? name : NULL,
+        .last_dts_us =
+            self->flow.is_offline ? KVG_TIMELINE_NONE : kvg_hub_stream_last_dts_us(stream)};
+    g_mutex_lock(&self->lock);
+    self->flow.writer = kvg_writer_new(&options);
+    self->flow.eos_posted = self->flow.knows_live = false;
+    self->flow.n_asked_keys = 0;
+    self->flow.metric = (KvgReportMetric){0};
+    for (unsigned i = 0; i < N_TRACKS; i++) {
+        self->flow.pads[i].has_ended = false;
+        self->flow.pads[i].refused = 0;
+        if (self->flow.pads[i].pad != NULL)
+            kvg_writer_open(self->flow.writer, i, true);
+    }
+    g_mutex_unlock(&self->lock);
 }
 
 static bool
@@ -122,402 +192,435 @@ start_stream(GstKvsSink *self)
         GST_ELEMENT_ERROR(self, RESOURCE, OPEN_WRITE, ("%s", error->message), (NULL));
         return false;
     }
-    if (!kvg_hub_stream_attach(stream, G_OBJECT(self), post_stream_state)) {
+    if (!kvg_hub_stream_attach(stream, G_OBJECT(self), &listener)) {
         kvg_hub_stream_release(stream, 0, NULL);
         GST_ELEMENT_ERROR(self, RESOURCE, BUSY,
                           ("another kvssink of this program writes into the stream"), (NULL));
         return false;
     }
-
-    kvg_timeline_init(&self->flow.timeline, kvg_hub_stream_last_dts_us(stream));
-    self->flow.knows_live = self->flow.has_track = false;
-    self->flow.refused = 0;
+    start_flow(self, stream);
     GST_OBJECT_LOCK(self);
     self->stream = stream;
-    self->video_ended = self->audio_ended = self->eos_posted = false;
     GST_OBJECT_UNLOCK(self);
     return true;
 }
 
-static KvgHubStream *
-take_stream(GstKvsSink *self)
-{
-    GST_OBJECT_LOCK(self);
-    KvgHubStream *stream = g_steal_pointer(&self->stream);
-    GST_OBJECT_UNLOCK(self);
-    return stream;
-}
-
+/* How long the end may take. A file is there to be stored, so its user is believed; a camera's
+ * pictures are safe in the spool. */
 static int64_t
 close_timeout_ms(GstKvsSink *self, KvgHubStream *stream)
 {
     KvgStreamStats stats;
     kvg_hub_stream_get_stats(stream, &stats);
-    if (stats.state == KVG_STREAM_WAITING)
-        return 0; /* the service cannot be reached now: the spool has it all */
 
     GST_OBJECT_LOCK(self);
     const int64_t wanted_ms =
         (int64_t)kvg_sink_settings_uint(&self->settings, KVG_SINK_STOP_STREAM_TIMEOUT) * 1000;
+    const bool is_wish = self->settings.is_set[KVG_SINK_STOP_STREAM_TIMEOUT];
     GST_OBJECT_UNLOCK(self);
-    return MIN(wanted_ms, MAX_CLOSE_MS);
+    const bool is_reachable = stats.state != KVG_STREAM_WAITING;
+    if (self->flow.is_offline)
+        return is_reachable ? wanted_ms : MIN(wanted_ms, CLOSE_MS);
+    if (!is_reachable)
+        return 0;
+    return is_wish ? wanted_ms : MIN(wanted_ms, CLOSE_MS);
 }
 
+/* The pads are inactive: nobody else is in `flow`. */
 static void
 stop_stream(GstKvsSink *self)
 {
-    KvgHubStream *stream = take_stream(self);
+    GST_OBJECT_LOCK(self);
+    KvgHubStream *stream = g_steal_pointer(&self->stream);
+    GST_OBJECT_UNLOCK(self);
     if (stream == NULL)
         return;
 
     g_autoptr(GError) error = NULL;
+    g_mutex_lock(&self->lock);
+    if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), true, &error))
+        GST_WARNING_OBJECT(self, "%s", error->message);
+    g_clear_pointer(&self->flow.writer, kvg_writer_free);
+    for (unsigned i = 0; i < N_TRACKS; i++) {
+        g_clear_pointer(&self->flow.pads[i].input, kvg_input_free);
+        if (self->flow.pads[i].pad != NULL)
+            self->flow.pads[i].input =
+                kvg_input_new(i == KVG_WRITER_VIDEO ? KVG_TRACK_VIDEO : KVG_TRACK_AUDIO);
+    }
+    g_mutex_unlock(&self->lock);
+
+    g_clear_error(&error);
     const int64_t timeout_ms = close_timeout_ms(self, stream);
     kvg_hub_stream_detach(stream, G_OBJECT(self));
     if (!kvg_hub_stream_release(stream, timeout_ms, &error))
         GST_INFO_OBJECT(self, "%s", error != NULL ? error->message : "left in the spool");
-    g_clear_pointer(&self->flow.codec_data, g_bytes_unref);
-    self->flow.format = FORMAT_NONE;
-}
-
-/* ---- caps ---- */
-
-static GBytes *
-codec_data_of(const GstStructure *structure)
-{
-    const GValue *value = gst_structure_get_value(structure, "codec_data");
-    if (value == NULL || !G_VALUE_HOLDS(value, GST_TYPE_BUFFER))
-        return NULL;
-
-    GstBuffer *buffer = gst_value_get_buffer(value);
-    gpointer data = NULL;
-    gsize len = 0;
-    gst_buffer_extract_dup(buffer, 0, gst_buffer_get_size(buffer), &data, &len);
-    return g_bytes_new_take(data, len);
-}
-
-static VideoFormat
-format_of(const GstStructure *structure)
-{
-    if (gst_structure_has_name(structure, "video/x-h265"))
-        return FORMAT_HEVC;
-    const char *stream_format = gst_structure_get_string(structure, "stream-format");
-    return g_strcmp0(stream_format, "byte-stream") == 0 ? FORMAT_ANNEXB : FORMAT_AVC;
-}
-
-static bool
-set_track(GstKvsSink *self, GBytes *codec_private)
-{
-    GST_OBJECT_LOCK(self);
-    g_autofree char *track_name =
-        g_strdup(kvg_sink_settings_string(&self->settings, KVG_SINK_TRACK_NAME));
-    GST_OBJECT_UNLOCK(self);
-    const KvgTrack track = {
-        .number = 1,
-        .type = KVG_TRACK_VIDEO,
-        .codec_id = self->flow.format == FORMAT_HEVC ? "V_MPEGH/ISO/HEVC" : "V_MPEG4/ISO/AVC",
-        .codec_private = codec_private,
-        .name = track_name != NULL && strlen(track_name) <= 32 ? track_name : NULL,
-        .width = self->flow.width,
-        .height = self->flow.height,
-    };
-
-    g_autoptr(GError) error = NULL;
-    self->flow.has_track = kvg_hub_stream_set_video(self->stream, &track, &error);
-    if (!self->flow.has_track)
-        GST_ELEMENT_WARNING(self, STREAM, FORMAT, ("%s", error->message), (NULL));
-    return self->flow.has_track;
-}
-
-static bool
-set_caps(GstKvsSink *self, GstCaps *caps)
-{
-    const GstStructure *structure = gst_caps_get_structure(caps, 0);
-    gint width = 0, height = 0;
-    gst_structure_get_int(structure, "width", &width);
-    gst_structure_get_int(structure, "height", &height);
-
-    self->flow.format = format_of(structure);
-    self->flow.width = (uint32_t)MAX(width, 0);
-    self->flow.height = (uint32_t)MAX(height, 0);
-    self->flow.has_track = false;
-    g_clear_pointer(&self->flow.codec_data, g_bytes_unref);
-    self->flow.codec_data = codec_data_of(structure);
-    GST_INFO_OBJECT(self, "caps %" GST_PTR_FORMAT, (void *)caps);
-
-    if (self->flow.format == FORMAT_ANNEXB)
-        return true; /* its parameter sets come in the stream */
-    if (self->flow.codec_data == NULL) {
-        GST_ELEMENT_ERROR(self, STREAM, FORMAT, ("the caps carry no codec_data"),
-                          ("%" GST_PTR_FORMAT, (void *)caps));
-        return false;
-    }
-    return set_track(self, self->flow.codec_data);
 }
 
 /* ---- frames ---- */
-
-/* Lends the buffer's bytes to a GBytes; nothing is copied unless the buffer is in pieces. */
-typedef struct {
-    GstBuffer *buffer;
-    GstMapInfo map;
-} Loan;
-
-static void
-loan_end(gpointer data)
-{
-    Loan *loan = data;
-    gst_buffer_unmap(loan->buffer, &loan->map);
-    gst_buffer_unref(loan->buffer);
-    g_free(loan);
-}
-
-static GBytes *
-buffer_to_bytes(GstBuffer *buffer)
-{
-    Loan *loan = g_new0(Loan, 1);
-    if (!gst_buffer_map(buffer, &loan->map, GST_MAP_READ)) {
-        g_free(loan);
-        return NULL;
-    }
-    loan->buffer = gst_buffer_ref(buffer);
-    return g_bytes_new_with_free_func(loan->map.data, loan->map.size, loan_end, loan);
-}
-
-/* Annex B: the track follows the parameter sets of the key frames. */
-static bool
-follow_parameter_sets(GstKvsSink *self, GBytes *annexb)
-{
-    gsize len = 0;
-    const uint8_t *data = g_bytes_get_data(annexb, &len);
-    g_autoptr(KvgParameterSets) sets = kvg_parameter_sets_new(KVG_VIDEO_H264);
-    kvg_parameter_sets_put_unit(sets, data, len, 0);
-    g_autoptr(GBytes) avcc = kvg_parameter_sets_build(sets);
-    if (avcc == NULL)
-        return self->flow.has_track;
-    if (self->flow.has_track && self->flow.codec_data != NULL &&
-        g_bytes_equal(avcc, self->flow.codec_data))
-        return true;
-
-    g_clear_pointer(&self->flow.codec_data, g_bytes_unref);
-    self->flow.codec_data = g_bytes_ref(avcc);
-    gsize avcc_len = 0;
-    const uint8_t *avcc_data = g_bytes_get_data(avcc, &avcc_len);
-    KvgAvcc parsed;
-    KvgH264Sps sps;
-    if (kvg_h264_parse_avcc(avcc_data, avcc_len, &parsed, NULL) &&
-        kvg_h264_parse_sps(parsed.sps, parsed.sps_len, &sps, NULL)) {
-        self->flow.width = sps.width;
-        self->flow.height = sps.height;
-    }
-    return set_track(self, avcc);
-}
-
-/* The access unit with 4-byte lengths; NULL if it has to be left out. */
-static GBytes *
-frame_bytes(GstKvsSink *self, GstBuffer *buffer)
-{
-    g_autoptr(GBytes) bytes = buffer_to_bytes(buffer);
-    if (bytes == NULL || g_bytes_get_size(bytes) == 0)
-        return NULL;
-    if (self->flow.format != FORMAT_ANNEXB)
-        return self->flow.has_track ? g_steal_pointer(&bytes) : NULL;
-
-    const bool key = !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
-    const bool known = key ? follow_parameter_sets(self, bytes) : self->flow.has_track;
-    if (!known)
-        return NULL;
-    gsize len = 0;
-    const uint8_t *data = g_bytes_get_data(bytes, &len);
-    return kvg_annexb_to_lengths(data, len);
-}
-
-static int64_t
-to_running_us(const GstSegment *segment, GstClockTime time)
-{
-    guint64 running = 0;
-    if (!GST_CLOCK_TIME_IS_VALID(time) || segment->format != GST_FORMAT_TIME)
-        return KVG_TIMELINE_NONE;
-    const int sign = gst_segment_to_running_time_full(segment, GST_FORMAT_TIME, time, &running);
-    return sign == 0 ? KVG_TIMELINE_NONE : sign * (int64_t)(running / 1000);
-}
-
-/* Capture time by the source, if a reference timestamp says so in Unix or NTP time. */
-static int64_t
-captured_us(GstBuffer *buffer)
-{
-    static GstStaticCaps unix_caps = GST_STATIC_CAPS("timestamp/x-unix");
-    static GstStaticCaps ntp_caps = GST_STATIC_CAPS("timestamp/x-ntp");
-    const uint64_t ntp_to_unix_us = UINT64_C(2208988800) * G_USEC_PER_SEC;
-
-    g_autoptr(GstCaps) unix_reference = gst_static_caps_get(&unix_caps);
-    GstReferenceTimestampMeta *meta =
-        gst_buffer_get_reference_timestamp_meta(buffer, unix_reference);
-    if (meta != NULL)
-        return (int64_t)(meta->timestamp / 1000);
-    g_autoptr(GstCaps) ntp_reference = gst_static_caps_get(&ntp_caps);
-    meta = gst_buffer_get_reference_timestamp_meta(buffer, ntp_reference);
-    if (meta != NULL && meta->timestamp / 1000 > ntp_to_unix_us)
-        return (int64_t)(meta->timestamp / 1000 - ntp_to_unix_us);
-    return KVG_TIMELINE_NONE;
-}
-
-static void
-learn_live(GstKvsSink *self, GstPad *pad)
-{
-    g_autoptr(GstQuery) query = gst_query_new_latency();
-    gboolean live = FALSE;
-    if (gst_pad_peer_query(pad, query))
-        gst_query_parse_latency(query, &live, NULL, NULL);
-    self->flow.is_live = live != FALSE;
-    self->flow.knows_live = true;
-}
 
 /* What counts as now: the wall clock, or for a file the time it is said to begin at. */
 static int64_t
 arrival_us(GstKvsSink *self)
 {
+    if (!self->flow.is_offline || self->flow.is_live)
+        return g_get_real_time();
     GST_OBJECT_LOCK(self);
-    const bool offline = g_value_get_enum(&self->settings.values[KVG_SINK_STREAMING_TYPE]) == 2;
     const uint64_t begin_s = g_value_get_uint64(&self->settings.values[KVG_SINK_FILE_START_TIME]);
     GST_OBJECT_UNLOCK(self);
-
-    if (offline && !self->flow.is_live && begin_s > 0 && begin_s < UINT32_MAX)
-        return (int64_t)begin_s * G_USEC_PER_SEC;
-    return g_get_real_time();
+    return begin_s > 0 && begin_s < UINT32_MAX ? (int64_t)begin_s * G_USEC_PER_SEC
+                                               : g_get_real_time();
 }
 
 static void
-set_times(GstKvsSink *self, GstPad *pad, GstBuffer *buffer, KvgFrame *frame)
+learn_live(GstKvsSink *self, GstPad *pad)
 {
-    if (!self->flow.knows_live)
-        learn_live(self, pad);
-
-    const GstSegment *segment = NULL;
-    g_autoptr(GstEvent) event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
-    if (event != NULL)
-        gst_event_parse_segment(event, &segment);
-
-    KvgTimelineInput input = {.pts_us = KVG_TIMELINE_NONE,
-                              .dts_us = KVG_TIMELINE_NONE,
-                              .now_us = arrival_us(self),
-                              .captured_us = captured_us(buffer),
-                              .live = self->flow.is_live};
-    if (segment != NULL) {
-        input.pts_us = to_running_us(segment, GST_BUFFER_PTS(buffer));
-        input.dts_us = to_running_us(segment, GST_BUFFER_DTS(buffer));
-    }
-    GST_OBJECT_LOCK(self);
-    if (kvg_sink_settings_bool(&self->settings, KVG_SINK_USE_ORIGINAL_PTS) &&
-        input.dts_us != KVG_TIMELINE_NONE)
-        input.pts_us = input.dts_us;
-    GST_OBJECT_UNLOCK(self);
-
-    const uint64_t repaired = self->flow.timeline.repaired;
-    kvg_timeline_map(&self->flow.timeline, &input, &frame->pts_us, &frame->dts_us);
-    if (self->flow.timeline.repaired != repaired)
-        GST_INFO_OBJECT(self, "time repaired of %" GST_PTR_FORMAT, (void *)buffer);
-}
-
-static void
-put_frame(GstKvsSink *self, const KvgFrame *frame)
-{
-    g_autoptr(GError) error = NULL;
-    if (kvg_hub_stream_put(self->stream, frame, &error)) {
-        self->flow.refused = 0;
+    g_mutex_lock(&self->lock);
+    const bool is_known = self->flow.knows_live;
+    g_mutex_unlock(&self->lock);
+    if (is_known)
         return;
+
+    const bool is_live = kvg_buffer_time_is_live(pad);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    if (self->flow.writer == NULL)
+        return;
+    self->flow.knows_live = true;
+    self->flow.is_live = is_live;
+    for (unsigned i = 0; i < N_TRACKS; i++) {
+        if (self->flow.pads[i].pad != NULL)
+            kvg_writer_open(self->flow.writer, i, is_live);
     }
-    /* A frame that cannot be kept is counted by the stream; the pipeline goes on, and says so once.
-     */
-    if (self->flow.refused++ == 0)
-        GST_ELEMENT_WARNING(self, RESOURCE, WRITE, ("%s", error->message), (NULL));
+}
+
+/* Offline, nothing may be dropped: waits until the spool has room. */
+static bool
+has_room(GstKvsSink *self)
+{
+    if (!self->flow.is_offline || self->flow.limit_bytes == 0)
+        return true;
+    KvgStreamStats stats;
+    kvg_hub_stream_get_stats(self->stream, &stats);
+    return stats.spool_bytes < self->flow.limit_bytes / 4 * 3;
+}
+
+/* Waits, with the lock let go, while @self must not go on and may. False: flushing or stopped. */
+static bool
+wait_while(GstKvsSink *self, SinkPad *sink, bool (*must_wait)(GstKvsSink *, SinkPad *))
+{
+    while (self->flow.writer != NULL && !sink->is_flushing && must_wait(self, sink)) {
+        g_cond_wait_until(&self->wake, &self->lock, g_get_monotonic_time() + LOOK_US);
+        /* The other track may have run out of patience meanwhile. */
+        g_autoptr(GError) error = NULL;
+        if (self->flow.writer != NULL &&
+            !kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), false, &error))
+            GST_WARNING_OBJECT(self, "%s", error->message);
+    }
+    return self->flow.writer != NULL && !sink->is_flushing;
+}
+
+static bool
+lacks_room(GstKvsSink *self, SinkPad *sink)
+{
+    return !has_room(self);
+}
+
+static bool
+is_ahead(GstKvsSink *self, SinkPad *sink)
+{
+    const KvgWriterTrack track =
+        sink == &self->flow.pads[KVG_WRITER_VIDEO] ? KVG_WRITER_VIDEO : KVG_WRITER_AUDIO;
+    return !self->flow.is_live && kvg_writer_is_ahead(self->flow.writer, track);
+}
+
+/* What is to be said once the lock is let go. */
+typedef struct {
+    GError *error;
+    bool ask_key;
+    bool tell_metric;
+    int64_t pts_us;
+} Aftermath;
+
+static void
+put_buffer(GstKvsSink *self, GstPad *pad, GstBuffer *buffer, Aftermath *after)
+{
+    const KvgWriterTrack track = track_of(pad);
+    SinkPad *sink = &self->flow.pads[track];
+    const bool key =
+        track == KVG_WRITER_AUDIO || !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
+    g_autoptr(GBytes) data = kvg_input_take(sink->input, buffer, key, &after->error);
+    if (data == NULL)
+        return;
+
+    KvgTrackInfo *info = kvg_input_info(sink->input);
+    KvgTimelineInput input = {.now_us = arrival_us(self),
+                              .live = self->flow.is_live,
+                              .may_reorder = info != NULL && info->may_reorder};
+    kvg_buffer_time_read(pad, buffer, &input);
+    if (self->flow.uses_dts_only && input.dts_us != KVG_TIMELINE_NONE)
+        input.pts_us = input.dts_us;
+    KvgFrame frame = {.key = key, .data = data};
+    if (GST_BUFFER_DURATION_IS_VALID(buffer))
+        frame.duration_us = (int64_t)(GST_BUFFER_DURATION(buffer) / 1000);
+    if (kvg_writer_put(self->flow.writer, track, info, &frame, &input, g_get_monotonic_time(),
+                       &after->error))
+        sink->refused = 0;
+    after->ask_key = kvg_writer_take_wants_key(self->flow.writer);
+    after->tell_metric = self->flow.wants_metrics && key && track == KVG_WRITER_VIDEO;
+    after->pts_us = input.now_us;
+}
+
+/* Asks whoever encodes; a camera's stream as it is takes no notice. */
+static void
+ask_for_key(GstKvsSink *self)
+{
+    g_mutex_lock(&self->lock);
+    GstPad *pad = self->flow.pads[KVG_WRITER_VIDEO].pad;
+    if (pad != NULL)
+        gst_object_ref(pad);
+    const unsigned count = self->flow.n_asked_keys++;
+    g_mutex_unlock(&self->lock);
+    if (pad == NULL)
+        return;
+
+    GST_DEBUG_OBJECT(self, "asking for a key frame");
+    gst_pad_push_event(pad,
+                       gst_event_new_custom(
+                           GST_EVENT_CUSTOM_UPSTREAM,
+                           gst_structure_new("GstForceKeyUnit", "running-time", GST_TYPE_CLOCK_TIME,
+                                             GST_CLOCK_TIME_NONE, "all-headers", G_TYPE_BOOLEAN,
+                                             TRUE, "count", G_TYPE_UINT, count, NULL)));
+    gst_object_unref(pad);
+}
+
+static void
+tell(GstKvsSink *self, SinkPad *sink, Aftermath *after)
+{
+    /* The pipeline goes on, and says once for a run of frames why they are not kept. */
+    if (after->error != NULL && sink->refused++ == 0)
+        GST_ELEMENT_WARNING(self, RESOURCE, WRITE, ("%s", after->error->message), (NULL));
+    g_clear_error(&after->error);
+    if (after->ask_key)
+        ask_for_key(self);
+    if (!after->tell_metric)
+        return;
+    KvgStreamStats stats;
+    kvg_hub_stream_get_stats(self->stream, &stats);
+    kvg_report_metric(G_OBJECT(self), &self->flow.metric, &stats, g_get_monotonic_time(),
+                      after->pts_us);
 }
 
 static GstFlowReturn
-video_chain(GstPad *pad, GstObject *parent, GstBuffer *taken)
+chain(GstPad *pad, GstObject *parent, GstBuffer *taken)
 {
     g_autoptr(GstBuffer) buffer = taken;
     GstKvsSink *self = GST_KVS_SINK(parent);
+    SinkPad *sink = &self->flow.pads[track_of(pad)];
+    Aftermath after = {0};
 
-    if (self->stream == NULL)
-        return GST_FLOW_FLUSHING;
-    if (self->flow.format == FORMAT_NONE)
+    learn_live(self, pad);
+    g_mutex_lock(&self->lock);
+    if (self->flow.writer != NULL && !kvg_input_has_caps(sink->input)) {
+        g_mutex_unlock(&self->lock);
         return GST_FLOW_NOT_NEGOTIATED;
-
-    g_autoptr(GBytes) data = frame_bytes(self, buffer);
-    if (data == NULL) {
-        GST_DEBUG_OBJECT(self, "left out: %" GST_PTR_FORMAT, (void *)buffer);
-        return GST_FLOW_OK;
     }
-    KvgFrame frame = {.track = 1,
-                      .key = !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT),
-                      .data = data};
-    if (GST_BUFFER_DURATION_IS_VALID(buffer))
-        frame.duration_us = (int64_t)(GST_BUFFER_DURATION(buffer) / 1000);
-    set_times(self, pad, buffer, &frame);
-    put_frame(self, &frame);
-    return GST_FLOW_OK;
-}
-
-static GstFlowReturn
-audio_chain(GstPad *pad, GstObject *parent, GstBuffer *buffer)
-{
-    GstKvsSink *self = GST_KVS_SINK(parent);
-
-    gst_buffer_unref(buffer);
-    if (!self->flow.warned_audio) {
-        self->flow.warned_audio = true;
-        GST_ELEMENT_WARNING(self, STREAM, NOT_IMPLEMENTED, ("audio is not sent; only the video is"),
-                            (NULL));
+    bool goes_on = wait_while(self, sink, lacks_room);
+    if (goes_on) {
+        put_buffer(self, pad, buffer, &after);
+        g_cond_broadcast(&self->wake);
+        goes_on = wait_while(self, sink, is_ahead);
     }
-    return GST_FLOW_OK;
+    g_mutex_unlock(&self->lock);
+    tell(self, sink, &after);
+    return goes_on ? GST_FLOW_OK : GST_FLOW_FLUSHING;
 }
 
 /* ---- events ---- */
 
+static bool
+set_caps(GstKvsSink *self, GstPad *pad, GstCaps *caps)
+{
+    SinkPad *sink = &self->flow.pads[track_of(pad)];
+    g_autoptr(GError) error = NULL;
+
+    GST_INFO_OBJECT(pad, "caps %" GST_PTR_FORMAT, (void *)caps);
+    g_mutex_lock(&self->lock);
+    const bool taken = kvg_input_set_caps(sink->input, caps, &error);
+    const KvgTrackInfo *info = kvg_input_info(sink->input);
+    const char *codec_id = info != NULL ? info->codec_id : NULL;
+    const bool leads =
+        track_of(pad) == KVG_WRITER_VIDEO || self->flow.pads[KVG_WRITER_VIDEO].pad == NULL;
+    g_mutex_unlock(&self->lock);
+    if (!taken)
+        GST_ELEMENT_ERROR(self, STREAM, FORMAT, ("%s", error->message),
+                          ("%" GST_PTR_FORMAT, (void *)caps));
+    if (taken && leads && codec_id != NULL) {
+        GST_OBJECT_LOCK(self);
+        kvg_sink_settings_propose(&self->settings, KVG_SINK_CODEC_ID, codec_id);
+        GST_OBJECT_UNLOCK(self);
+    }
+    return taken;
+}
+
+static bool
+have_all_ended(GstKvsSink *self)
+{
+    for (unsigned i = 0; i < N_TRACKS; i++) {
+        if (self->flow.pads[i].pad != NULL && !self->flow.pads[i].has_ended)
+            return false;
+    }
+    return true;
+}
+
 static void
 end_pad(GstKvsSink *self, GstPad *pad)
 {
-    GST_OBJECT_LOCK(self);
-    if (pad == self->video)
-        self->video_ended = true;
-    if (pad == self->audio)
-        self->audio_ended = true;
-    const bool ended = (self->video == NULL || self->video_ended) &&
-                       (self->audio == NULL || self->audio_ended) && !self->eos_posted;
-    self->eos_posted |= ended;
-    GST_OBJECT_UNLOCK(self);
+    g_autoptr(GError) error = NULL;
+    bool posts = false;
 
+    g_mutex_lock(&self->lock);
+    self->flow.pads[track_of(pad)].has_ended = true;
+    if (self->flow.writer != NULL) {
+        kvg_writer_set_ended(self->flow.writer, track_of(pad), true);
+        const bool all = have_all_ended(self);
+        if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), all, &error))
+            GST_WARNING_OBJECT(self, "%s", error->message);
+        posts = all && !self->flow.eos_posted;
+        self->flow.eos_posted |= all;
+    }
+    g_cond_broadcast(&self->wake);
+    g_mutex_unlock(&self->lock);
     /* The bin passes it on to the application when it is playing. */
-    if (ended)
+    if (posts)
         gst_element_post_message(GST_ELEMENT(self), gst_message_new_eos(GST_OBJECT(self)));
+}
+
+static void
+set_flushing(GstKvsSink *self, GstPad *pad, bool is_flushing)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    self->flow.pads[track_of(pad)].is_flushing = is_flushing;
+    g_cond_broadcast(&self->wake);
+}
+
+static void
+flush_stop(GstKvsSink *self, GstPad *pad, GstEvent *event)
+{
+    gboolean resets_time = TRUE;
+    gst_event_parse_flush_stop(event, &resets_time);
+    set_flushing(self, pad, false);
+
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    self->flow.pads[track_of(pad)].has_ended = self->flow.eos_posted = false;
+    if (self->flow.writer == NULL)
+        return;
+    kvg_writer_set_ended(self->flow.writer, track_of(pad), false);
+    if (resets_time)
+        kvg_writer_restart(self->flow.writer, track_of(pad));
+}
+
+static void
+take_gap(GstKvsSink *self, GstPad *pad, GstEvent *event)
+{
+    GstClockTime at = GST_CLOCK_TIME_NONE, duration = GST_CLOCK_TIME_NONE;
+    gst_event_parse_gap(event, &at, &duration);
+    if (GST_CLOCK_TIME_IS_VALID(at) && GST_CLOCK_TIME_IS_VALID(duration))
+        at += duration;
+    const int64_t running_us = kvg_buffer_time_running(pad, at);
+
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    if (self->flow.writer != NULL)
+        kvg_writer_gap(self->flow.writer, track_of(pad), running_us);
+}
+
+/* True if @event was "kvs-add-metadata"; *ok: and its tag was taken. */
+static bool
+take_metadata(GstKvsSink *self, GstEvent *event, bool *ok)
+{
+    const GstStructure *structure = gst_event_get_structure(event);
+    if (structure == NULL || !gst_structure_has_name(structure, "kvs-add-metadata"))
+        return false;
+
+    g_autoptr(GError) error = NULL;
+    gboolean persistent = FALSE;
+    const char *name = gst_structure_get_string(structure, "name");
+    const char *value = gst_structure_get_string(structure, "value");
+    gst_structure_get_boolean(structure, "persist", &persistent);
+    *ok = false;
+    g_mutex_lock(&self->lock);
+    if (name == NULL || value == NULL)
+        g_set_error_literal(&error, KVG_ERROR, KVG_ERROR_INVALID,
+                            "the event has no string 'name' or no string 'value'");
+    else if (self->flow.writer == NULL)
+        g_set_error_literal(&error, KVG_ERROR, KVG_ERROR_INVALID,
+                            "the element is not running; send it in PAUSED or PLAYING");
+    else
+        *ok = kvg_hub_stream_put_metadata(self->stream, name, value, persistent != FALSE, &error);
+    g_mutex_unlock(&self->lock);
+    if (!*ok)
+        GST_ELEMENT_WARNING(self, STREAM, FAILED, ("kvs-add-metadata: %s", error->message), (NULL));
+    return true;
 }
 
 static gboolean
 sink_event(GstPad *pad, GstObject *parent, GstEvent *event)
 {
     GstKvsSink *self = GST_KVS_SINK(parent);
+    gboolean result = TRUE;
+    bool ok = false;
 
     switch ((int)GST_EVENT_TYPE(event)) { /* the default is the rule here */
     case GST_EVENT_CAPS: {
         GstCaps *caps = NULL;
         gst_event_parse_caps(event, &caps);
-        const bool taken = pad == self->audio || (self->stream != NULL && set_caps(self, caps));
+        result = set_caps(self, pad, caps);
         gst_event_unref(event);
-        return taken;
+        return result;
     }
     case GST_EVENT_EOS:
         end_pad(self, pad);
         gst_event_unref(event);
         return TRUE;
+    case GST_EVENT_GAP:
+        take_gap(self, pad, event);
+        break;
+    case GST_EVENT_FLUSH_START:
+        set_flushing(self, pad, true);
+        break;
     case GST_EVENT_FLUSH_STOP:
-        GST_OBJECT_LOCK(self);
-        self->video_ended = self->audio_ended = self->eos_posted = false;
-        GST_OBJECT_UNLOCK(self);
+        flush_stop(self, pad, event);
+        break;
+    case GST_EVENT_CUSTOM_DOWNSTREAM:
+    case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
+    case GST_EVENT_CUSTOM_BOTH:
+        if (take_metadata(self, event, &ok)) {
+            gst_event_unref(event);
+            return ok;
+        }
         break;
     default:
         break;
     }
     return gst_pad_event_default(pad, parent, event);
+}
+
+/* Programs send the metadata event to the element as well as into the stream. */
+static gboolean
+send_event(GstElement *element, GstEvent *event)
+{
+    bool ok = false;
+    if (!take_metadata(GST_KVS_SINK(element), event, &ok))
+        return GST_ELEMENT_CLASS(gst_kvs_sink_parent_class)->send_event(element, event);
+    gst_event_unref(event);
+    return ok;
+}
+
+static gboolean
+sink_activate_mode(GstPad *pad, GstObject *parent, GstPadMode mode, gboolean active)
+{
+    if (mode != GST_PAD_MODE_PUSH)
+        return FALSE;
+    set_flushing(GST_KVS_SINK(parent), pad, !active);
+    return TRUE;
 }
 
 /* ---- pads ---- */
@@ -530,23 +633,33 @@ request_new_pad(GstElement *element,
 {
     GstKvsSink *self = GST_KVS_SINK(element);
     const bool is_video = g_str_has_prefix(GST_PAD_TEMPLATE_NAME_TEMPLATE(template), "video");
-    GstPad **slot = is_video ? &self->video : &self->audio;
+    const KvgWriterTrack track = is_video ? KVG_WRITER_VIDEO : KVG_WRITER_AUDIO;
+    SinkPad *sink = &self->flow.pads[track];
 
-    GST_OBJECT_LOCK(self);
-    const bool taken = *slot != NULL;
-    GST_OBJECT_UNLOCK(self);
-    if (taken) {
+    g_mutex_lock(&self->lock);
+    const bool is_taken = sink->pad != NULL;
+    g_mutex_unlock(&self->lock);
+    if (is_taken) {
         GST_WARNING_OBJECT(self, "there is one %s pad already", is_video ? "video" : "audio");
         return NULL;
     }
 
-    g_autofree char *default_name = g_strdup(is_video ? "video_0" : "audio_0");
-    GstPad *pad = gst_pad_new_from_template(template, name != NULL ? name : default_name);
-    gst_pad_set_chain_function(pad, is_video ? video_chain : audio_chain);
+    GstPad *pad = gst_pad_new_from_template(template, name != NULL ? name
+                                                      : is_video   ? "video_0"
+                                                                   : "audio_0");
+    gst_pad_set_element_private(pad, GUINT_TO_POINTER(track));
+    gst_pad_set_chain_function(pad, chain);
     gst_pad_set_event_function(pad, sink_event);
-    GST_OBJECT_LOCK(self);
-    *slot = pad;
-    GST_OBJECT_UNLOCK(self);
+    gst_pad_set_activatemode_function(pad, sink_activate_mode);
+    /* A depayloader does not know the size of the picture; its caps are no subset, but will do. */
+    GST_PAD_SET_ACCEPT_INTERSECT(pad);
+    g_mutex_lock(&self->lock);
+    sink->pad = pad;
+    sink->input = kvg_input_new(is_video ? KVG_TRACK_VIDEO : KVG_TRACK_AUDIO);
+    sink->is_flushing = sink->has_ended = false;
+    if (self->flow.writer != NULL)
+        kvg_writer_open(self->flow.writer, track, !self->flow.knows_live || self->flow.is_live);
+    g_mutex_unlock(&self->lock);
     if (GST_STATE(element) >= GST_STATE_PAUSED)
         gst_pad_set_active(pad, TRUE);
     gst_element_add_pad(element, pad);
@@ -557,14 +670,16 @@ static void
 release_pad(GstElement *element, GstPad *pad)
 {
     GstKvsSink *self = GST_KVS_SINK(element);
+    SinkPad *sink = &self->flow.pads[track_of(pad)];
 
     gst_pad_set_active(pad, FALSE);
-    GST_OBJECT_LOCK(self);
-    if (self->video == pad)
-        self->video = NULL;
-    if (self->audio == pad)
-        self->audio = NULL;
-    GST_OBJECT_UNLOCK(self);
+    g_mutex_lock(&self->lock);
+    sink->pad = NULL;
+    g_clear_pointer(&sink->input, kvg_input_free);
+    if (self->flow.writer != NULL)
+        kvg_writer_close(self->flow.writer, track_of(pad));
+    g_cond_broadcast(&self->wake);
+    g_mutex_unlock(&self->lock);
     gst_element_remove_pad(element, pad);
 }
 
@@ -587,33 +702,23 @@ change_state(GstElement *element, GstStateChange transition)
 }
 
 static GstStructure *
-stats_to_structure(const KvgStreamStats *stats)
-{
-    return gst_structure_new(
-        "kvg-stats", "state", G_TYPE_STRING, kvg_stream_state_to_string(stats->state), "reason",
-        G_TYPE_STRING, stats->reason, "frames", G_TYPE_UINT64, stats->frames_put, "frames-dropped",
-        G_TYPE_UINT64, stats->frames_dropped, "frames-before-key", G_TYPE_UINT64,
-        stats->frames_before_key, "frames-persisted", G_TYPE_UINT64, stats->frames_persisted,
-        "bytes", G_TYPE_UINT64, stats->bytes_put, "bytes-sent", G_TYPE_UINT64, stats->bytes_sent,
-        "fragments", G_TYPE_UINT64, stats->fragments_put, "fragments-persisted", G_TYPE_UINT64,
-        stats->fragments_persisted, "fragments-dropped", G_TYPE_UINT64, stats->fragments_dropped,
-        "sessions", G_TYPE_UINT64, stats->sessions, "spool-bytes", G_TYPE_UINT64,
-        stats->spool_bytes, "ack-latency-ms", G_TYPE_INT64, stats->last_ack_latency_ms, NULL);
-}
-
-static GstStructure *
 get_stats(GstKvsSink *self)
 {
     GST_OBJECT_LOCK(self);
     KvgHubStream *stream = self->stream != NULL ? kvg_hub_stream_hold(self->stream) : NULL;
     GST_OBJECT_UNLOCK(self);
     if (stream == NULL)
-        return gst_structure_new("kvg-stats", "state", G_TYPE_STRING, "closed", NULL);
+        return kvg_report_stats(NULL, NULL);
 
     KvgStreamStats stats;
+    KvgWriterStats writer = {0};
     kvg_hub_stream_get_stats(stream, &stats);
+    g_mutex_lock(&self->lock);
+    if (self->flow.writer != NULL)
+        writer = kvg_writer_stats(self->flow.writer);
+    g_mutex_unlock(&self->lock);
     kvg_hub_stream_release(stream, 0, NULL);
-    return stats_to_structure(&stats);
+    return kvg_report_stats(&stats, &writer);
 }
 
 static void
@@ -649,21 +754,12 @@ finalize(GObject *object)
     GstKvsSink *self = GST_KVS_SINK(object);
 
     kvg_hub_stream_release(g_steal_pointer(&self->given), 0, NULL);
-    g_clear_pointer(&self->flow.codec_data, g_bytes_unref);
+    for (unsigned i = 0; i < N_TRACKS; i++)
+        g_clear_pointer(&self->flow.pads[i].input, kvg_input_free);
     kvg_sink_settings_clear(&self->settings);
+    g_cond_clear(&self->wake);
+    g_mutex_clear(&self->lock);
     G_OBJECT_CLASS(gst_kvs_sink_parent_class)->finalize(object);
-}
-
-static void
-install_signals(GType type)
-{
-    signals[SIGNAL_STREAM_ERROR] = g_signal_new("stream-error", type, G_SIGNAL_RUN_LAST, 0, NULL,
-                                                NULL, NULL, G_TYPE_NONE, 1, G_TYPE_UINT64);
-    signals[SIGNAL_FRAGMENT_ACK] = g_signal_new("fragment-ack", type, G_SIGNAL_ACTION, 0, NULL,
-                                                NULL, NULL, G_TYPE_NONE, 1, G_TYPE_POINTER);
-    signals[SIGNAL_STREAM_CLIENT_METRIC] =
-        g_signal_new("stream-client-metric", type, G_SIGNAL_ACTION, 0, NULL, NULL, NULL,
-                     G_TYPE_NONE, 1, G_TYPE_POINTER);
 }
 
 static void
@@ -671,6 +767,8 @@ gst_kvs_sink_class_init(GstKvsSinkClass *klass)
 {
     GObjectClass *object_class = G_OBJECT_CLASS(klass);
     GstElementClass *element_class = GST_ELEMENT_CLASS(klass);
+    static const char *const api_types[] = {"GstKvsSinkStreamingType", "GstKvsSinkCatchUp",
+                                            "GstKvsSinkSpoolTier"};
 
     GST_DEBUG_CATEGORY_INIT(kvs_sink_debug, "kvssink", 0, "Kinesis Video Streams sink");
     object_class->set_property = set_property;
@@ -679,20 +777,24 @@ gst_kvs_sink_class_init(GstKvsSinkClass *klass)
     element_class->request_new_pad = request_new_pad;
     element_class->release_pad = release_pad;
     element_class->change_state = change_state;
+    element_class->send_event = send_event;
 
     kvg_sink_settings_install(object_class);
-    install_signals(G_TYPE_FROM_CLASS(klass));
+    kvg_report_install_signals(G_TYPE_FROM_CLASS(klass));
     gst_element_class_add_static_pad_template(element_class, &audio_template);
     gst_element_class_add_static_pad_template(element_class, &video_template);
-    gst_element_class_set_static_metadata(element_class, "KVS Sink", "Sink/Video/Network",
-                                          "Sends video to Kinesis Video Streams through a spool",
-                                          "kvg");
-    gst_type_mark_as_plugin_api(g_type_from_name("GstKvsSinkStreamingType"), 0);
+    gst_element_class_set_static_metadata(
+        element_class, "KVS Sink", "Sink/Video/Network",
+        "Sends video and audio to Kinesis Video Streams through a spool", "kvg");
+    for (unsigned i = 0; i < G_N_ELEMENTS(api_types); i++)
+        gst_type_mark_as_plugin_api(g_type_from_name(api_types[i]), 0);
 }
 
 static void
 gst_kvs_sink_init(GstKvsSink *self)
 {
+    g_mutex_init(&self->lock);
+    g_cond_init(&self->wake);
     kvg_sink_settings_init(&self->settings, G_OBJECT_GET_CLASS(self));
     GST_OBJECT_FLAG_SET(self, GST_ELEMENT_FLAG_SINK);
 }

@@ -6,6 +6,7 @@
 #define UNSET_ACCESS_KEY "access_key"
 #define UNSET_SECRET_KEY "secret_key"
 #define UNSET_SESSION_TOKEN "session_token"
+#define STREAMING_OFFLINE 2
 /* storage-size was memory in the element this one replaces; on disk there is room for an outage. */
 #define MIN_SPOOL_BYTES (1024u * 1024 * 1024)
 
@@ -16,7 +17,9 @@ typedef enum {
     TYPE_UINT,
     TYPE_UINT64,
     TYPE_BOXED,
-    TYPE_ENUM,
+    TYPE_STREAMING_TYPE,
+    TYPE_CATCH_UP,
+    TYPE_SPOOL_TIER,
     TYPE_STATS
 } PropType;
 
@@ -30,13 +33,13 @@ typedef struct {
 } PropRow;
 
 static const char NOTE_SIZING[] = "a sizing hint; the spool grows with what is in it";
-static const char NOTE_SPOOL[] = "nothing is dropped by age; see spool-limit";
-static const char NOTE_ACK[] = "acknowledgements drive the spool and are always asked for";
-static const char NOTE_TIME[] = "fragment times are always absolute, in milliseconds";
+static const char NOTE_AGE[] = "nothing is dropped by age unless spool-max-age is set";
+static const char NOTE_TIME[] = "frames always carry their times, absolute and in milliseconds";
 
 static const PropRow rows[KVG_SINK_N_PROPS] = {
     [KVG_SINK_STREAM_NAME] = {"stream-name", TYPE_STRING, "DEFAULT_STREAM", 0,
-                              "Name of the Kinesis video stream that the pictures go to", NULL},
+                              "Name of the Kinesis video stream that pictures and sound go to",
+                              NULL},
     [KVG_SINK_AWS_REGION] = {"aws-region", TYPE_STRING, "us-west-2", 0,
                              "AWS region of the stream; the variable AWS_DEFAULT_REGION wins",
                              NULL},
@@ -45,17 +48,18 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
                              NULL},
     [KVG_SINK_SECRET_KEY] =
         {"secret-key", TYPE_SECRET, UNSET_SECRET_KEY, 0,
-         "AWS secret access key that belongs to access-key; cannot be read back", NULL},
+         "AWS secret access key that belongs to access-key; reads back as \"(set)\"", NULL},
     [KVG_SINK_SESSION_TOKEN] = {"session-token", TYPE_SECRET, UNSET_SESSION_TOKEN, 0,
-                                "Session token of temporary keys; cannot be read back", NULL},
-    [KVG_SINK_CREDENTIAL_PATH] =
-        {"credential-path", TYPE_STRING, ".kvs/credential", 0,
-         "File with one line \"CREDENTIALS key [expiration] secret [token]\", used without keys",
-         NULL},
+                                "Session token of temporary keys; reads back as \"(set)\"", NULL},
+    [KVG_SINK_CREDENTIAL_PATH] = {"credential-path", TYPE_STRING, ".kvs/credential", 0,
+                                  "File with one line \"CREDENTIALS key [expiration] secret "
+                                  "[token]\", used without keys and "
+                                  "read again when it changes",
+                                  NULL},
     [KVG_SINK_IOT_CERTIFICATE] =
         {"iot-certificate", TYPE_BOXED, NULL, 0,
-         "Identity by X.509 certificate: a structure with endpoint, cert-path, key-path, ca-path, "
-         "role-aliases and iot-thing-name (the stream's name if absent)",
+         "Identity by X.509 certificate: a structure iot-certificate with endpoint, cert-path, "
+         "key-path, ca-path, role-aliases and iot-thing-name (the stream's name if absent)",
          NULL},
     [KVG_SINK_ALLOW_CREATE_STREAM] = {"allow-create-stream", TYPE_BOOL, NULL, true,
                                       "Create the stream if it does not exist", NULL},
@@ -65,8 +69,9 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
                                "Media type of a newly created stream; by default from the caps",
                                NULL},
     [KVG_SINK_FRAGMENT_DURATION] = {"fragment-duration", TYPE_UINT, NULL, 2000,
-                                    "Least length of a fragment in milliseconds when "
-                                    "key-frame-fragmentation is off",
+                                    "Least length of a fragment in milliseconds where key frames "
+                                    "do not decide: without key-frame-fragmentation, and of sound "
+                                    "alone",
                                     NULL},
     [KVG_SINK_KEY_FRAME_FRAGMENTATION] = {"key-frame-fragmentation", TYPE_BOOL, NULL, true,
                                           "Begin a fragment at each key frame", NULL},
@@ -74,11 +79,11 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
                                "Megabytes kept while the service cannot be reached; at least 1024 "
                                "are allowed, use spool-limit for less",
                                NULL},
-    [KVG_SINK_STOP_STREAM_TIMEOUT] = {"stop-stream-timeout", TYPE_UINT, NULL, 120,
-                                      "Most seconds to wait at the end for the last "
-                                      "acknowledgement, never more than 10: what is "
-                                      "missing then stays in the spool",
-                                      NULL},
+    [KVG_SINK_STOP_STREAM_TIMEOUT] =
+        {"stop-stream-timeout", TYPE_UINT, NULL, 120,
+         "Most seconds to wait at the end for the last acknowledgement; unless set, a camera waits "
+         "10 at most. What is missing then stays in the spool",
+         NULL},
     [KVG_SINK_CONNECTION_TIMEOUT] = {"connection-timeout", TYPE_UINT, NULL, 5,
                                      "Seconds to wait for a connection to the credentials endpoint",
                                      NULL},
@@ -88,9 +93,9 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
     [KVG_SINK_USE_ORIGINAL_PTS] = {"use-original-pts", TYPE_BOOL, NULL, false,
                                    "Take the decoding time of a frame as its presentation time",
                                    NULL},
-    [KVG_SINK_STREAMING_TYPE] = {"streaming-type", TYPE_ENUM, NULL, 0,
-                                 "How the source delivers: realtime, near-realtime or offline; "
-                                 "offline takes times from file-start-time",
+    [KVG_SINK_STREAMING_TYPE] = {"streaming-type", TYPE_STREAMING_TYPE, NULL, 0,
+                                 "How the source delivers; offline drops nothing, holds the source "
+                                 "back instead, and takes times from file-start-time",
                                  NULL},
     [KVG_SINK_FILE_START_TIME] = {"file-start-time", TYPE_UINT64, NULL, 0,
                                   "Offline only: seconds since 1970 of the first frame; by default "
@@ -101,49 +106,55 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
     [KVG_SINK_USER_AGENT] = {"user-agent", TYPE_STRING, "kvg/" KVG_VERSION, 0,
                              "Beginning of the User-Agent header", NULL},
     [KVG_SINK_STREAM_TAGS] = {"stream-tags", TYPE_BOXED, NULL, 0,
-                              "Structure of strings to tag the stream with",
+                              "Structure of strings to tag the stream with; not used",
                               "tag the stream where it is made; the sink needs no right to do so"},
-    [KVG_SINK_ABSOLUTE_FRAGMENT_TIMES] = {"absolute-fragment-times", TYPE_BOOL, NULL, true,
-                                          "Whether fragments carry wall clock times", NOTE_TIME},
+    [KVG_SINK_ABSOLUTE_FRAGMENT_TIMES] =
+        {"absolute-fragment-times", TYPE_BOOL, NULL, true,
+         "Whether fragments carry wall clock times; they always do, so stored times are the same",
+         NOTE_TIME},
     [KVG_SINK_AVG_BANDWIDTH_BPS] = {"avg-bandwidth-bps", TYPE_UINT, NULL, 4194304,
-                                    "Expected bits per second", NOTE_SIZING},
+                                    "Expected bits per second; not needed", NOTE_SIZING},
     [KVG_SINK_BUFFER_DURATION] = {"buffer-duration", TYPE_UINT, NULL, 120,
-                                  "Seconds of media to keep in memory", NOTE_SPOOL},
+                                  "Seconds of media to keep in memory; the spool keeps all of it",
+                                  NOTE_AGE},
     [KVG_SINK_CODEC_ID] = {"codec-id", TYPE_STRING, "V_MPEG4/ISO/AVC", 0,
-                           "Matroska name of the codec", "always taken from the caps"},
-    [KVG_SINK_CONNECTION_STALENESS] = {"connection-staleness", TYPE_UINT, NULL, 60,
-                                       "Seconds without acknowledgement before reconnecting",
-                                       "the uploader judges a connection by itself"},
-    [KVG_SINK_DISABLE_BUFFER_CLIPPING] = {"disable-buffer-clipping", TYPE_BOOL, NULL, false,
-                                          "Whether to keep frames outside of the segment",
-                                          "frames are never clipped"},
+                           "Matroska name of the codec; what the caps say is used and shown here",
+                           "always taken from the caps"},
+    [KVG_SINK_CONNECTION_STALENESS] =
+        {"connection-staleness", TYPE_UINT, NULL, 60,
+         "Seconds without acknowledgement before a session is begun anew; unless set, 30", NULL},
+    [KVG_SINK_DISABLE_BUFFER_CLIPPING] =
+        {"disable-buffer-clipping", TYPE_BOOL, NULL, false,
+         "Whether to keep frames outside of the segment; always on", "frames are never clipped"},
     [KVG_SINK_FRAGMENT_ACKS] = {"fragment-acks", TYPE_BOOL, NULL, true,
-                                "Whether to ask for acknowledgements", NOTE_ACK},
+                                "Whether to ask for acknowledgements; always on",
+                                "the spool needs to know what is persisted"},
     [KVG_SINK_FRAME_TIMECODES] = {"frame-timecodes", TYPE_BOOL, NULL, true,
-                                  "Whether frames carry times", NOTE_TIME},
-    [KVG_SINK_FRAMERATE] = {"framerate", TYPE_UINT, NULL, 25, "Expected frames per second",
-                            NOTE_SIZING},
+                                  "Whether frames carry times; always on", NOTE_TIME},
+    [KVG_SINK_FRAMERATE] = {"framerate", TYPE_UINT, NULL, 25,
+                            "Expected frames per second; not needed", NOTE_SIZING},
     [KVG_SINK_GET_KVS_METRICS] = {"get-kvs-metrics", TYPE_BOOL, NULL, false,
-                                  "Whether to emit stream-client-metric",
-                                  "read the property stats instead"},
+                                  "Emit the signal stream-client-metric at each key frame", NULL},
     [KVG_SINK_LOG_CONFIG] = {"log-config", TYPE_STRING, "../kvs_log_configuration", 0,
-                             "File that configures logging",
+                             "File that configures logging; not used",
                              "use GST_DEBUG=kvssink:5 or KVG_LOG_LEVEL instead"},
     [KVG_SINK_MAX_LATENCY] = {"max-latency", TYPE_UINT, NULL, 60,
-                              "Seconds that frames may wait before they are dropped", NOTE_SPOOL},
+                              "Seconds that frames may wait before an alarm; not used", NOTE_AGE},
     [KVG_SINK_RECALCULATE_METRICS] = {"recalculate-metrics", TYPE_BOOL, NULL, true,
-                                      "Whether to keep metrics", "counters are always kept"},
+                                      "Whether to keep metrics; always on",
+                                      "counters are always kept; see stats"},
     [KVG_SINK_REPLAY_DURATION] = {"replay-duration", TYPE_UINT, NULL, 40,
-                                  "Seconds to go back after reconnecting",
+                                  "Seconds to go back after reconnecting; not used",
                                   "a reconnection goes back to the last persisted fragment"},
     [KVG_SINK_RESTART_ON_ERROR] = {"restart-on-error", TYPE_BOOL, NULL, true,
-                                   "Whether to reconnect after an error",
+                                   "Whether to go on after an error; always on",
                                    "the stream is always resumed"},
     [KVG_SINK_ROTATION_PERIOD] = {"rotation-period", TYPE_UINT, NULL, 3600,
-                                  "Seconds between renewals of the credentials",
+                                  "Seconds between renewals of the credentials; not used",
                                   "credentials are renewed before they expire"},
     [KVG_SINK_TIMECODE_SCALE] = {"timecode-scale", TYPE_UINT, NULL, 1,
-                                 "Matroska time code scale in milliseconds", NOTE_TIME},
+                                 "Matroska time code scale in milliseconds; always 1, the finest",
+                                 NOTE_TIME},
     [KVG_SINK_ENDPOINT] =
         {"endpoint", TYPE_STRING, NULL, 0,
          "URL of the control plane; by default CONTROL_PLANE_URI, AWS_ENDPOINT_URL_KINESIS_VIDEO, "
@@ -162,8 +173,30 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
          "Most bytes of this stream in the spool, oldest fragments go first; 0: "
          "from storage-size",
          NULL},
+    [KVG_SINK_SPOOL_TIER] =
+        {"spool-tier", TYPE_SPOOL_TIER, NULL, 0,
+         "Where frames wait: in memory and, after some seconds, on disk (auto), "
+         "or in one of both only",
+         NULL},
+    [KVG_SINK_SPOOL_MAX_AGE] = {"spool-max-age", TYPE_UINT, NULL, 0,
+                                "Seconds after which a fragment that was not persisted is dropped; "
+                                "0: never",
+                                NULL},
+    [KVG_SINK_CATCH_UP] = {"catch-up", TYPE_CATCH_UP, NULL, 0,
+                           "In which order the backlog of an outage goes up", NULL},
+    [KVG_SINK_CATCH_UP_BPS] =
+        {"catch-up-bps", TYPE_UINT64, NULL, 0,
+         "Most bits per second for the backlog, on top of what is live; 0: no "
+         "limit",
+         NULL},
     [KVG_SINK_STATS] = {"stats", TYPE_STATS, NULL, 0,
                         "Counters and state of the stream as a structure", NULL},
+};
+
+static const GEnumValue catch_up_types[] = {
+    {KVG_CATCH_UP_OLDEST_FIRST, "In the order recorded", "oldest-first"},
+    {KVG_CATCH_UP_LIVE_FIRST, "The newest at once, the rest beside it", "live-first"},
+    {0, NULL, NULL},
 };
 
 static const GEnumValue streaming_types[] = {
@@ -173,14 +206,40 @@ static const GEnumValue streaming_types[] = {
     {0, NULL, NULL},
 };
 
+static const GEnumValue spool_tiers[] = {
+    {KVG_SPOOL_TIER_AUTO, "Memory, moved to disk in an outage", "auto"},
+    {KVG_SPOOL_TIER_DISK, "Disk, survives a loss of power", "disk"},
+    {KVG_SPOOL_TIER_MEMORY, "Memory, survives the process", "memory"},
+    {0, NULL, NULL},
+};
+
+static GType
+enum_type(gsize *type, const char *name, const GEnumValue *values)
+{
+    if (g_once_init_enter(type))
+        g_once_init_leave(type, g_enum_register_static(name, values));
+    return *type;
+}
+
 static GType
 streaming_type_get_type(void)
 {
-    static gsize type = 0;
-    if (g_once_init_enter(&type))
-        g_once_init_leave(&type,
-                          g_enum_register_static("GstKvsSinkStreamingType", streaming_types));
-    return type;
+    static gsize type;
+    return enum_type(&type, "GstKvsSinkStreamingType", streaming_types);
+}
+
+static GType
+catch_up_get_type(void)
+{
+    static gsize type;
+    return enum_type(&type, "GstKvsSinkCatchUp", catch_up_types);
+}
+
+static GType
+spool_tier_get_type(void)
+{
+    static gsize type;
+    return enum_type(&type, "GstKvsSinkSpoolTier", spool_tiers);
 }
 
 static GParamSpec *
@@ -190,10 +249,8 @@ make_spec(const PropRow *row)
 
     switch (row->type) {
     case TYPE_STRING:
-        return g_param_spec_string(row->name, row->name, row->blurb, row->text, flags);
     case TYPE_SECRET:
-        return g_param_spec_string(row->name, row->name, row->blurb, row->text,
-                                   G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS);
+        return g_param_spec_string(row->name, row->name, row->blurb, row->text, flags);
     case TYPE_BOOL:
         return g_param_spec_boolean(row->name, row->name, row->blurb, row->number != 0, flags);
     case TYPE_UINT:
@@ -204,9 +261,13 @@ make_spec(const PropRow *row)
                                    flags);
     case TYPE_BOXED:
         return g_param_spec_boxed(row->name, row->name, row->blurb, GST_TYPE_STRUCTURE, flags);
-    case TYPE_ENUM:
+    case TYPE_STREAMING_TYPE:
         return g_param_spec_enum(row->name, row->name, row->blurb, streaming_type_get_type(), 0,
                                  flags);
+    case TYPE_CATCH_UP:
+        return g_param_spec_enum(row->name, row->name, row->blurb, catch_up_get_type(), 0, flags);
+    case TYPE_SPOOL_TIER:
+        return g_param_spec_enum(row->name, row->name, row->blurb, spool_tier_get_type(), 0, flags);
     case TYPE_STATS:
         return g_param_spec_boxed(row->name, row->name, row->blurb, GST_TYPE_STRUCTURE,
                                   G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
@@ -256,7 +317,19 @@ kvg_sink_settings_get(const KvgSinkSettings *settings, unsigned id, GValue *valu
 {
     g_return_if_fail(id > KVG_SINK_PROP_NONE && id < KVG_SINK_N_PROPS);
 
-    g_value_copy(&settings->values[id], value);
+    /* Tools print every property that differs from its default. */
+    if (rows[id].type == TYPE_SECRET &&
+        g_strcmp0(g_value_get_string(&settings->values[id]), rows[id].text) != 0)
+        g_value_set_static_string(value, "(set)");
+    else
+        g_value_copy(&settings->values[id], value);
+}
+
+void
+kvg_sink_settings_propose(KvgSinkSettings *settings, KvgSinkProp id, const char *text)
+{
+    if (!settings->is_set[id] && text != NULL && *text != '\0')
+        g_value_set_string(&settings->values[id], text);
 }
 
 const char *
@@ -275,6 +348,12 @@ bool
 kvg_sink_settings_bool(const KvgSinkSettings *settings, KvgSinkProp id)
 {
     return g_value_get_boolean(&settings->values[id]) != FALSE;
+}
+
+bool
+kvg_sink_settings_is_offline(const KvgSinkSettings *settings)
+{
+    return g_value_get_enum(&settings->values[KVG_SINK_STREAMING_TYPE]) == STREAMING_OFFLINE;
 }
 
 unsigned
@@ -326,10 +405,26 @@ given(const KvgSinkSettings *settings, KvgSinkProp id, const char *unset)
     return g_strcmp0(value, unset) == 0 ? NULL : value;
 }
 
+/* A number of the structure, however it was written. */
+static unsigned
+seconds(const GstStructure *structure, const char *field, unsigned otherwise)
+{
+    const char *text = gst_structure_get_string(structure, field);
+    guint64 parsed = 0;
+    int number = 0;
+    unsigned value = 0;
+    if (text != NULL && g_ascii_string_to_unsigned(text, 10, 1, G_MAXINT, &parsed, NULL))
+        return (unsigned)parsed;
+    if (gst_structure_get_int(structure, field, &number) && number > 0)
+        return (unsigned)number;
+    return gst_structure_get_uint(structure, field, &value) && value > 0 ? value : otherwise;
+}
+
 static KvgCredentials *
 iot_credentials(const KvgSinkSettings *settings, const GstStructure *iot, GError **error)
 {
-    static const char *const required[] = {"endpoint", "cert-path", "key-path", "role-aliases"};
+    static const char *const required[] = {"endpoint", "cert-path", "key-path", "ca-path",
+                                           "role-aliases"};
     for (unsigned i = 0; i < G_N_ELEMENTS(required); i++) {
         if (non_empty(gst_structure_get_string(iot, required[i])) != NULL)
             continue;
@@ -348,9 +443,12 @@ iot_credentials(const KvgSinkSettings *settings, const GstStructure *iot, GError
         .key_path = gst_structure_get_string(iot, "key-path"),
         .ca_path = non_empty(gst_structure_get_string(iot, "ca-path")),
         .connect_timeout_ms =
-            MIN(kvg_sink_settings_uint(settings, KVG_SINK_CONNECTION_TIMEOUT), 60u) * 1000,
+            1000 * MIN(60u, seconds(iot, "connection-timeout",
+                                    kvg_sink_settings_uint(settings, KVG_SINK_CONNECTION_TIMEOUT))),
         .total_timeout_ms =
-            MIN(kvg_sink_settings_uint(settings, KVG_SINK_COMPLETION_TIMEOUT), 120u) * 1000,
+            1000 *
+            MIN(120u, seconds(iot, "completion-timeout",
+                              kvg_sink_settings_uint(settings, KVG_SINK_COMPLETION_TIMEOUT))),
     };
     return kvg_credentials_new_iot(&identity);
 }
@@ -431,6 +529,15 @@ spool_limit(const KvgSinkSettings *settings)
     return MAX(megabytes * 1024 * 1024, MIN_SPOOL_BYTES);
 }
 
+/* The former default of a minute is long for an acknowledgement that comes within a second. */
+static uint32_t
+stale_ms(const KvgSinkSettings *settings)
+{
+    if (!settings->is_set[KVG_SINK_CONNECTION_STALENESS])
+        return 0;
+    return MIN(kvg_sink_settings_uint(settings, KVG_SINK_CONNECTION_STALENESS), 3600u) * 1000;
+}
+
 bool
 kvg_sink_settings_plan(const KvgSinkSettings *settings, KvgSinkPlan *plan, GError **error)
 {
@@ -459,6 +566,12 @@ kvg_sink_settings_plan(const KvgSinkSettings *settings, KvgSinkPlan *plan, GErro
         .fragment_duration_ms = kvg_sink_settings_uint(settings, KVG_SINK_FRAGMENT_DURATION),
         .fragment_by_time = !kvg_sink_settings_bool(settings, KVG_SINK_KEY_FRAME_FRAGMENTATION),
         .spool_limit_bytes = spool_limit(settings),
+        .spool_tier = (KvgSpoolTier)g_value_get_enum(&settings->values[KVG_SINK_SPOOL_TIER]),
+        .spool_max_age_ms =
+            (int64_t)kvg_sink_settings_uint(settings, KVG_SINK_SPOOL_MAX_AGE) * 1000,
+        .catch_up = (KvgCatchUp)g_value_get_enum(&settings->values[KVG_SINK_CATCH_UP]),
+        .backlog_bps = g_value_get_uint64(&settings->values[KVG_SINK_CATCH_UP_BPS]),
+        .stale_ms = stale_ms(settings),
     };
     return true;
 }

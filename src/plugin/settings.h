@@ -51,6 +51,10 @@ typedef enum {
     KVG_SINK_CA_PATH,
     KVG_SINK_SPOOL_PATH,
     KVG_SINK_SPOOL_LIMIT,
+    KVG_SINK_SPOOL_TIER,
+    KVG_SINK_SPOOL_MAX_AGE,
+    KVG_SINK_CATCH_UP,
+    KVG_SINK_CATCH_UP_BPS,
     KVG_SINK_STATS, /* read only; not kept in the settings */
     KVG_SINK_N_PROPS,
 } KvgSinkProp;
@@ -65,12 +69,16 @@ void kvg_sink_settings_install(GObjectClass *object_class);
 void kvg_sink_settings_init(KvgSinkSettings *settings, GObjectClass *object_class);
 void kvg_sink_settings_clear(KvgSinkSettings *settings);
 void kvg_sink_settings_set(KvgSinkSettings *settings, unsigned id, const GValue *value);
+/* Of a secret only whether it is set. */
 void kvg_sink_settings_get(const KvgSinkSettings *settings, unsigned id, GValue *value);
+/* What the caps say; counts only while nobody has set the property. */
+void kvg_sink_settings_propose(KvgSinkSettings *settings, KvgSinkProp id, const char *text);
 /* For a property that changes nothing here, why; NULL for the others. Static. */
 const char *kvg_sink_settings_note(unsigned id);
 
 const char *kvg_sink_settings_string(const KvgSinkSettings *settings, KvgSinkProp id);
 bool kvg_sink_settings_bool(const KvgSinkSettings *settings, KvgSinkProp id);
+bool kvg_sink_settings_is_offline(const KvgSinkSettings *settings);
 unsigned kvg_sink_settings_uint(const KvgSinkSettings *settings, KvgSinkProp id);
 
 /* What the settings come to. `producer` and `stream` point into `strings` and `credentials`. */

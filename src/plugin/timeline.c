@@ -2,6 +2,7 @@
 #include <glib.h>
 
 #define DEFAULT_STEP_US (40 * 1000)
+#define MIN_STEP_US 1000
 #define MAX_STEP_US (1000 * 1000)
 /* A live frame may be late by what a network holds back, but hardly early. */
 #define MAX_LATE_US (30 * G_TIME_SPAN_SECOND)
@@ -16,7 +17,16 @@
 void
 kvg_timeline_init(KvgTimeline *timeline, int64_t last_dts_us)
 {
-    *timeline = (KvgTimeline){.last_dts_us = last_dts_us, .step_us = DEFAULT_STEP_US};
+    *timeline = (KvgTimeline){0};
+    for (unsigned i = 0; i < KVG_TIMELINE_TRACKS; i++)
+        timeline->tracks[i] =
+            (KvgTimelineTrack){.last_dts_us = last_dts_us, .step_us = DEFAULT_STEP_US};
+}
+
+void
+kvg_timeline_restart(KvgTimeline *timeline, unsigned track)
+{
+    timeline->tracks[track].started = false;
 }
 
 static bool
@@ -25,68 +35,115 @@ is_usable(int64_t running_us)
     return running_us != KVG_TIMELINE_NONE && ABS(running_us) < MAX_RUNNING_US;
 }
 
-/* Where a frame goes that cannot go where it says: now, but behind the one before. */
+/* Where a frame goes that cannot go where it says: behind the one before; if live, not before now.
+ */
 static int64_t
-next_place_us(const KvgTimeline *timeline, int64_t now_us)
+next_place_us(const KvgTimelineTrack *track, const KvgTimelineInput *input)
 {
-    if (timeline->last_dts_us == KVG_TIMELINE_NONE)
-        return now_us;
-    return MAX(now_us, timeline->last_dts_us + timeline->step_us);
-}
-
-static void
-start(KvgTimeline *timeline, const KvgTimelineInput *input, int64_t pts_us, int64_t dts_us)
-{
-    timeline->started = true;
-    timeline->offset_us = input->now_us - dts_us;
-    if (input->captured_us != KVG_TIMELINE_NONE &&
-        ABS(input->captured_us - input->now_us) <= MAX_CAPTURE_ERROR_US)
-        timeline->offset_us = input->captured_us - pts_us;
+    if (track->last_dts_us == KVG_TIMELINE_NONE)
+        return input->now_us;
+    const int64_t next_us = track->last_dts_us + track->step_us;
+    return input->live ? MAX(input->now_us, next_us) : next_us;
 }
 
 static bool
-is_out_of_place(const KvgTimeline *timeline, const KvgTimelineInput *input, int64_t wall_us)
+is_near(const KvgTimelineInput *input, int64_t wall_us)
 {
-    const int64_t tolerance_us = is_usable(input->dts_us) ? 0 : MAX_REORDER_US;
-    if (timeline->last_dts_us != KVG_TIMELINE_NONE &&
-        wall_us < timeline->last_dts_us - tolerance_us)
-        return true;
-    if (!input->live)
+    return wall_us <= input->now_us + MAX_EARLY_US && wall_us >= input->now_us - MAX_LATE_US;
+}
+
+/* The other track of the same source began before: picture and sound stay together. */
+static bool
+follow_other(KvgTimelineTrack *track,
+             const KvgTimelineTrack *other,
+             const KvgTimelineInput *input,
+             int64_t dts_us)
+{
+    if (!other->started || (input->live && !is_near(input, dts_us + other->offset_us)))
         return false;
-    return wall_us > input->now_us + MAX_EARLY_US || wall_us < input->now_us - MAX_LATE_US;
+    if (track->last_dts_us != KVG_TIMELINE_NONE && other->offset_us + dts_us < track->last_dts_us)
+        return false;
+    track->offset_us = other->offset_us;
+    return true;
+}
+
+static void
+start(KvgTimelineTrack *track,
+      const KvgTimelineTrack *other,
+      const KvgTimelineInput *input,
+      int64_t pts_us,
+      int64_t dts_us)
+{
+    track->started = true;
+    if (follow_other(track, other, input, dts_us))
+        return;
+    track->offset_us = MAX(input->now_us, next_place_us(track, input)) - dts_us;
+    if (input->captured_us != KVG_TIMELINE_NONE &&
+        ABS(input->captured_us - input->now_us) <= MAX_CAPTURE_ERROR_US)
+        track->offset_us = input->captured_us - pts_us;
+}
+
+/* A decoding time for a frame that has none: its presentation time, unless that goes back because
+ * frames are reordered; then just behind the frame before. */
+static int64_t
+make_dts(const KvgTimelineTrack *track, const KvgTimelineInput *input, int64_t pts_us)
+{
+    if (!input->may_reorder || track->last_dts_us == KVG_TIMELINE_NONE ||
+        pts_us > track->last_dts_us || pts_us < track->last_dts_us - MAX_REORDER_US)
+        return pts_us;
+    return track->last_dts_us + 1;
+}
+
+static void
+note_dts(KvgTimelineTrack *track, int64_t dts_us)
+{
+    const int64_t step_us =
+        track->last_dts_us != KVG_TIMELINE_NONE ? dts_us - track->last_dts_us : 0;
+    if (step_us >= MIN_STEP_US)
+        track->step_us = MIN(step_us, MAX_STEP_US);
+    track->last_dts_us = dts_us;
 }
 
 void
 kvg_timeline_map(KvgTimeline *timeline,
+                 unsigned index,
                  const KvgTimelineInput *input,
                  int64_t *pts_us,
                  int64_t *dts_us)
 {
+    KvgTimelineTrack *track = &timeline->tracks[index];
     const bool has_pts = is_usable(input->pts_us);
     const bool has_dts = is_usable(input->dts_us);
     if (!has_pts && !has_dts) {
-        *pts_us = *dts_us = timeline->last_dts_us = next_place_us(timeline, input->now_us);
+        *pts_us = *dts_us = next_place_us(track, input);
+        track->last_dts_us = *dts_us;
         timeline->repaired++;
         return;
     }
 
+    const KvgTimelineTrack *other = &timeline->tracks[1 - index];
     const int64_t dts = has_dts ? input->dts_us : input->pts_us;
     const int64_t pts = has_pts ? input->pts_us : input->dts_us;
-    if (!timeline->started)
-        start(timeline, input, pts, dts);
-    if (is_out_of_place(timeline, input, dts + timeline->offset_us)) {
-        timeline->offset_us = next_place_us(timeline, input->now_us) - dts;
+    if (!track->started)
+        start(track, other, input, pts, dts);
+    if (input->live && !is_near(input, dts + track->offset_us)) {
+        if (!follow_other(track, other, input, dts))
+            track->offset_us = next_place_us(track, input) - dts;
         timeline->repaired++;
     }
 
-    const int64_t last_us = timeline->last_dts_us;
-    *pts_us = pts + timeline->offset_us;
-    *dts_us = dts + timeline->offset_us;
-    if (last_us != KVG_TIMELINE_NONE && *dts_us < last_us)
-        *dts_us = last_us; /* reordering without DTS */
+    *pts_us = pts + track->offset_us;
+    *dts_us = has_dts ? dts + track->offset_us : make_dts(track, input, *pts_us);
     if (ABS(*pts_us - *dts_us) > MAX_LATE_US)
         *pts_us = *dts_us;
-    if (last_us != KVG_TIMELINE_NONE && *dts_us > last_us)
-        timeline->step_us = CLAMP(*dts_us - last_us, 1, MAX_STEP_US);
-    timeline->last_dts_us = *dts_us;
+    note_dts(track, *dts_us);
+}
+
+int64_t
+kvg_timeline_peek(const KvgTimeline *timeline, unsigned index, int64_t running_us)
+{
+    const KvgTimelineTrack *track = &timeline->tracks[index];
+    if (!track->started || !is_usable(running_us))
+        return KVG_TIMELINE_NONE;
+    return running_us + track->offset_us;
 }
