@@ -35,6 +35,7 @@ void kvg_read_get_media(KvgReadCall *call);
 void kvg_read_get_fragment_list(KvgReadCall *call);
 void kvg_read_get_clip(KvgReadCall *call);
 void kvg_read_get_hls_url(KvgReadCall *call);
+void kvg_read_get_dash_url(KvgReadCall *call);
 
 /* GET of what a session URL leads to. */
 void kvg_playback_serve(KvgPlayback *playback, KvgHttpExchange *x);

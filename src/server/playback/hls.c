@@ -8,7 +8,8 @@ kvg_hls_write_master(const KvgHlsMaster *master)
 {
     GString *out = g_string_new("#EXTM3U\n#EXT-X-VERSION:7\n");
     const bool has_both = master->video_track != 0 && master->audio_track != 0;
-    if (has_both)
+    const bool has_group = has_both && !master->is_ts;
+    if (has_group)
         g_string_append_printf(out,
                                "#EXT-X-MEDIA:AUTOSELECT=YES,FORCED=NO,TYPE=AUDIO,"
                                "URI=\"getHLSMediaPlaylist.m3u8?SessionToken=%s&TrackNumber=%u\","
@@ -30,11 +31,14 @@ kvg_hls_write_master(const KvgHlsMaster *master)
         g_string_append_printf(out, ",FRAME-RATE=%s", number);
     }
     g_string_append_printf(out, ",BANDWIDTH=%" G_GUINT64_FORMAT, master->bandwidth);
-    if (has_both)
+    if (has_group)
         g_string_append(out, ",AUDIO=\"audio\"");
-    g_string_append_printf(out, "\ngetHLSMediaPlaylist.m3u8?SessionToken=%s&TrackNumber=%u\n",
-                           master->token,
-                           master->video_track != 0 ? master->video_track : master->audio_track);
+    g_string_append_printf(out, "\ngetHLSMediaPlaylist.m3u8?SessionToken=%s", master->token);
+    if (!master->is_ts)
+        g_string_append_printf(out, "&TrackNumber=%u",
+                               master->video_track != 0 ? master->video_track
+                                                        : master->audio_track);
+    g_string_append_c(out, '\n');
     return g_string_free(out, FALSE);
 }
 
@@ -49,7 +53,7 @@ write_segment(GString *out,
     const KvgFragmentInfo *info = &entry->info;
     if (entry->is_discontinuity)
         g_string_append(out, "#EXT-X-DISCONTINUITY\n");
-    if (needs_map)
+    if (needs_map && !session->is_ts)
         g_string_append_printf(out,
                                "#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?SessionToken=%s"
                                "&TrackNumber=%u&SequenceNumber=%u\"\n",
@@ -60,11 +64,16 @@ write_segment(GString *out,
         g_string_append_printf(out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", time);
     }
     const int64_t length_ms = MAX(info->length_ms, 1);
-    g_string_append_printf(out,
-                           "#EXTINF:%" G_GINT64_FORMAT ".%03d,\n"
-                           "getMP4MediaFragment.mp4?FragmentNumber=%s&SessionToken=%s"
-                           "&TrackNumber=%u\n",
-                           length_ms / 1000, (int)(length_ms % 1000), info->number, token, track);
+    g_string_append_printf(out, "#EXTINF:%" G_GINT64_FORMAT ".%03d,\n", length_ms / 1000,
+                           (int)(length_ms % 1000));
+    if (session->is_ts)
+        g_string_append_printf(out, "getTSFragment.ts?FragmentNumber=%s&SessionToken=%s\n",
+                               info->number, token);
+    else
+        g_string_append_printf(out,
+                               "getMP4MediaFragment.mp4?FragmentNumber=%s&SessionToken=%s"
+                               "&TrackNumber=%u\n",
+                               info->number, token, track);
 }
 
 char *

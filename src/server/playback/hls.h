@@ -6,6 +6,7 @@
 
 typedef struct {
     const char *token;
+    bool is_ts;                        /* all tracks in one playlist */
     unsigned video_track, audio_track; /* 0: none */
     const char *video_codec, *audio_codec;
     uint32_t width, height;
@@ -14,7 +15,8 @@ typedef struct {
 } KvgHlsMaster;
 
 char *kvg_hls_write_master(const KvgHlsMaster *master);
-/* One track's playlist; @entries are those of kvg_timeline_window(). */
+/* One track's playlist (MPEG-TS: of all tracks, @track unused); @entries are those of
+ * kvg_timeline_window(). */
 char *kvg_hls_write_media(const KvgPlaybackSession *session,
                           const char *token,
                           unsigned track,

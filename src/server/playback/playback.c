@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "os/file.h"
 #include "os/log.h"
+#include "server/control/quotas.h"
 #include "server/playback/fields.h"
 #include <kvg/error.h>
 #include <openssl/crypto.h>
@@ -75,21 +76,33 @@ kvg_read_oldest_ms(const KvgReadCall *call)
 }
 
 typedef struct {
-    const char *path;
-    const char *action;
+    const char *name;     /* as the path and IAM have it, but for the first letter */
     bool needs_retention; /* else NoDataRetentionException */
+    unsigned per_second;  /* calls of a stream, where the account's rates are asked for */
     void (*run)(KvgReadCall *call);
 } Operation;
 
 static const Operation operations[] = {
-    {"/getMedia", "kinesisvideo:GetMedia", false, kvg_read_get_media},
-    {"/listFragments", "kinesisvideo:ListFragments", false, kvg_read_list_fragments},
-    {"/getMediaForFragmentList", "kinesisvideo:GetMediaForFragmentList", false,
-     kvg_read_get_fragment_list},
-    {"/getClip", "kinesisvideo:GetClip", true, kvg_read_get_clip},
-    {"/getHLSStreamingSessionURL", "kinesisvideo:GetHLSStreamingSessionURL", true,
-     kvg_read_get_hls_url},
+    {"GetMedia", false, 5, kvg_read_get_media},
+    {"ListFragments", false, 5, kvg_read_list_fragments},
+    {"GetMediaForFragmentList", false, 5, kvg_read_get_fragment_list},
+    {"GetClip", true, 1, kvg_read_get_clip},
+    {"GetHLSStreamingSessionURL", true, 25, kvg_read_get_hls_url},
+    {"GetDASHStreamingSessionURL", true, 25, kvg_read_get_dash_url},
 };
+
+/* "/getMedia" is GetMedia. */
+static const Operation *
+find_operation(const char *path)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(operations); i++) {
+        const char *name = operations[i].name;
+        if (path[0] == '/' && path[1] == g_ascii_tolower(name[0]) &&
+            strcmp(path + 2, name + 1) == 0)
+            return &operations[i];
+    }
+    return NULL;
+}
 
 static bool
 check_stream_names(const json_t *input, const char **name, const char **arn, GError **error)
@@ -118,13 +131,14 @@ find_stream(KvgReadCall *call, const KvgCaller *caller, const Operation *operati
         return false;
     }
     KvgServer *server = call->server;
+    g_autofree char *action = g_strconcat("kinesisvideo:", operation->name, NULL);
     if (kvg_control_find_stream(server, name, arn, &call->stream))
-        return kvg_auth_require(server, call->x, caller, operation->action, call->stream.arn);
+        return kvg_auth_require(server, call->x, caller, action, call->stream.arn);
     g_autofree char *resource = arn != NULL
                                     ? g_strdup(arn)
                                     : g_strdup_printf("arn:aws:kinesisvideo:%s:%s:stream/%s/0",
                                                       server->region, server->account, name);
-    if (kvg_auth_require(server, call->x, caller, operation->action, resource))
+    if (kvg_auth_require(server, call->x, caller, action, resource))
         kvg_respond_error(call->x, 404, "ResourceNotFoundException",
                           "The requested stream is not found or not active.");
     return false;
@@ -147,6 +161,13 @@ run_operation(KvgReadCall *call, const Operation *operation, GBytes *body)
     call->input = input;
     if (!find_stream(call, &caller, operation))
         return;
+    if (!kvg_quotas_take(call->server->quotas, operation->name, 0, call->stream.arn,
+                         operation->per_second, kvg_clock_mono_us())) {
+        kvg_respond_error(call->x, 400, "ClientLimitExceededException",
+                          "The number of calls of %s for this stream was exceeded.",
+                          operation->name);
+        return;
+    }
     if (operation->needs_retention && call->stream.retention_hours == 0) {
         kvg_respond_error(call->x, 400, "NoDataRetentionException",
                           "The stream does not retain data.");
@@ -178,14 +199,12 @@ bool
 kvg_playback_handle(KvgPlayback *playback, KvgHttpExchange *x)
 {
     const char *path = kvg_http_path(x);
-    for (size_t i = 0; i < G_N_ELEMENTS(operations); i++) {
-        if (strcmp(operations[i].path, path) == 0) {
-            handle_operation(playback, x, &operations[i]);
-            return true;
-        }
-    }
-    if (!g_str_has_prefix(path, "/hls/v1/"))
+    const Operation *operation = find_operation(path);
+    if (operation != NULL)
+        handle_operation(playback, x, operation);
+    else if (g_str_has_prefix(path, "/hls/v1/") || g_str_has_prefix(path, "/dash/v1/"))
+        kvg_playback_serve(playback, x);
+    else
         return false;
-    kvg_playback_serve(playback, x);
     return true;
 }

@@ -1,5 +1,5 @@
-/* GetHLSStreamingSessionURL: finds where a session begins, sees whether its media can be played,
- * and seals it into a URL. */
+/* GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: finds where a session begins, sees
+ * whether its media can be played, and seals it into a URL. */
 #include "server/playback/call.h"
 
 #include "os/log.h"
@@ -101,4 +101,10 @@ void
 kvg_read_get_hls_url(KvgReadCall *call)
 {
     get_url(call, KVG_PLAYBACK_HLS);
+}
+
+void
+kvg_read_get_dash_url(KvgReadCall *call)
+{
+    get_url(call, KVG_PLAYBACK_DASH);
 }

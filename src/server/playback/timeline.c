@@ -8,8 +8,6 @@
 #include <string.h>
 
 #define CHUNK 1000u
-/* On demand the codec is looked up at every so many fragments, and between two that differ. */
-#define PROBE_STEP 64u
 #define MAX_GAP_MS 50
 #define NEW_COLLECTION_MS (5 * 60 * 1000)
 
@@ -22,6 +20,7 @@ struct _KvgTimeline {
     bool has_last;
     bool is_complete; /* ON_DEMAND: loaded, never changes */
     int64_t added_ms; /* LIVE_REPLAY: length of what followed the first window */
+    int64_t head_ms;
     int64_t longest_ms;
 };
 
@@ -96,6 +95,8 @@ append(KvgTimeline *timeline, const KvgFragmentInfo *info)
     g_array_append_val(timeline->entries, entry);
     if (entry.sequence >= timeline->session.max_results)
         timeline->added_ms += MAX(info->length_ms, 1);
+    else
+        timeline->head_ms = info->producer_ms + info->length_ms - timeline->session.origin_ms;
     timeline->longest_ms = MAX(timeline->longest_ms, info->length_ms);
     timeline->last = *info;
     timeline->has_last = true;
@@ -213,47 +214,52 @@ kvg_timeline_update(KvgTimeline *timeline, KvgStore *store, int64_t now_ms, GErr
     return load_following(timeline, store, now_ms, error);
 }
 
-/* A fragment that cannot be read is taken for one like its neighbour; fetching it will fail alone.
- */
-static uint32_t
-read_init_id(KvgTimeline *timeline, KvgStore *store, size_t i)
+/* Equal headers need not be read again. A fragment that cannot be read is taken for one like its
+ * neighbour; fetching it will fail alone. */
+static void
+find_init_id(KvgTimeline *timeline, KvgStore *store, size_t i)
 {
     KvgTimelineEntry *entry = entry_at(timeline, i);
     if (entry->has_init)
-        return entry->init_id;
+        return;
+    entry->has_init = true;
+    const KvgTimelineEntry *before = i > 0 ? entry_at(timeline, i - 1) : NULL;
+    if (before != NULL && before->has_init) {
+        entry->init_id = before->init_id;
+        if (before->info.header_id == entry->info.header_id)
+            return;
+    }
     g_autoptr(GError) error = NULL;
     const char *arn = timeline->session.stream_arn;
     g_autoptr(KvgFragmentReader) reader =
         kvg_fragment_read(store, arn, entry->info.number, false, &error);
-    if (reader != NULL) {
+    if (reader != NULL)
         entry->init_id = kvg_fragment_reader_init_id(reader);
-    } else {
+    else
         KVG_LOG_WARNING("playback", "STREAM", arn, "fragment %s of %s: %s", entry->info.number, arn,
                         error->message);
-        if (i > 0 && entry_at(timeline, i - 1)->has_init)
-            entry->init_id = entry_at(timeline, i - 1)->init_id;
-    }
-    entry->has_init = true;
-    return entry->init_id;
 }
 
-/* Fills [first, last], reading only where the ends differ. */
 static void
-probe_between(KvgTimeline *timeline, KvgStore *store, size_t first, size_t last)
+set_period(KvgTimeline *timeline, size_t i)
 {
-    const uint32_t id = read_init_id(timeline, store, first);
-    const bool is_same = read_init_id(timeline, store, last) == id;
-    if (last - first < 2)
+    KvgTimelineEntry *entry = entry_at(timeline, i);
+    const int64_t media_ms = entry->info.producer_ms - timeline->session.origin_ms;
+    if (entry->has_period)
         return;
-    if (!is_same) {
-        const size_t middle = first + (last - first) / 2;
-        probe_between(timeline, store, first, middle);
-        probe_between(timeline, store, middle, last);
+    entry->has_period = true;
+    const KvgTimelineEntry *before = i > 0 ? entry_at(timeline, i - 1) : NULL;
+    entry->period_media_ms = entry->period_start_ms = media_ms;
+    if (before == NULL || !before->has_period)
         return;
-    }
-    for (size_t i = first + 1; i < last; i++) {
-        entry_at(timeline, i)->init_id = id;
-        entry_at(timeline, i)->has_init = true;
+    const int64_t step_ms = entry->info.producer_ms - before->info.producer_ms;
+    const int64_t before_ms = before->info.producer_ms - timeline->session.origin_ms;
+    const int64_t shown_ms = before->period_start_ms + before_ms - before->period_media_ms;
+    if (before->init_id == entry->init_id && step_ms > 0) {
+        entry->period_media_ms = before->period_media_ms;
+        entry->period_start_ms = before->period_start_ms;
+    } else {
+        entry->period_start_ms = shown_ms + (step_ms > 0 ? step_ms : before->info.length_ms);
     }
 }
 
@@ -265,11 +271,9 @@ kvg_timeline_window(KvgTimeline *timeline, KvgStore *store, size_t *n)
     if (*n == 0)
         return NULL;
     const size_t first = len - *n;
-    const size_t step = timeline->session.mode == KVG_PLAYBACK_ON_DEMAND ? PROBE_STEP : 1;
-    for (size_t i = first; i < len; i += step) {
-        if (!entry_at(timeline, i)->has_init ||
-            !entry_at(timeline, MIN(i + step, len) - 1)->has_init)
-            probe_between(timeline, store, i, MIN(i + step, len) - 1);
+    for (size_t i = first; i < len; i++) {
+        find_init_id(timeline, store, i);
+        set_period(timeline, i);
     }
     return entry_at(timeline, first);
 }
@@ -292,6 +296,16 @@ kvg_timeline_find(const KvgTimeline *timeline, const char *number)
 }
 
 const KvgTimelineEntry *
+kvg_timeline_find_sequence(const KvgTimeline *timeline, uint64_t sequence)
+{
+    const size_t len = timeline->entries->len;
+    const uint64_t first = len > 0 ? entry_at(timeline, 0)->sequence : 0;
+    return sequence >= first && sequence - first < len
+               ? entry_at(timeline, (size_t)(sequence - first))
+               : NULL;
+}
+
+const KvgTimelineEntry *
 kvg_timeline_find_init(const KvgTimeline *timeline, uint32_t init_id)
 {
     for (size_t i = timeline->entries->len; i-- > 0;) {
@@ -306,4 +320,10 @@ int64_t
 kvg_timeline_longest_ms(const KvgTimeline *timeline)
 {
     return timeline->longest_ms;
+}
+
+int64_t
+kvg_timeline_head_ms(const KvgTimeline *timeline)
+{
+    return timeline->head_ms;
 }

@@ -9,27 +9,28 @@
 #include <string.h>
 
 #define LOG_DOMAIN "server-store"
-#define VERSION 1
+#define VERSION 2
 #define NUMBER_DIGITS 47
 
-/* Version 1. */
+/* Version 2. */
 static const char SCHEMA[] =
     "CREATE TABLE stream(id INTEGER PRIMARY KEY, arn TEXT NOT NULL UNIQUE);"
     "CREATE TABLE fragment(stream INTEGER NOT NULL, number TEXT NOT NULL, server_ms INTEGER NOT "
     "NULL,"
     " producer_ms INTEGER NOT NULL, length_ms INTEGER NOT NULL, segment INTEGER NOT NULL,"
     " offset INTEGER NOT NULL, head_bytes INTEGER NOT NULL, header_len INTEGER NOT NULL,"
-    " media_len INTEGER NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY(stream, number)) WITHOUT ROWID;"
+    " media_len INTEGER NOT NULL, crc INTEGER NOT NULL, header_id INTEGER NOT NULL, PRIMARY "
+    "KEY(stream, number)) WITHOUT ROWID;"
     "CREATE INDEX by_server ON fragment(stream, server_ms);"
     "CREATE INDEX by_producer ON fragment(stream, producer_ms);"
     "CREATE INDEX by_segment ON fragment(segment);"
     "CREATE TABLE position(id INTEGER PRIMARY KEY CHECK(id = 1), segment INTEGER, offset INTEGER);"
     "INSERT INTO position VALUES(1, 0, 0);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
 
 #define COLUMNS                                                                                    \
     "number, server_ms, producer_ms, length_ms, segment, offset, head_bytes, header_len, "         \
-    "media_len, crc"
+    "media_len, crc, header_id"
 
 struct _KvgStoreIndex {
     char *path;
@@ -135,8 +136,8 @@ kvg_store_index_open(const char *path, GError **error)
     if (index->reader == NULL)
         return NULL;
     const char insert[] = "INSERT OR REPLACE INTO fragment(stream, " COLUMNS ") VALUES("
-                          "(SELECT id FROM stream WHERE arn = ?11),"
-                          "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                          "(SELECT id FROM stream WHERE arn = ?12),"
+                          "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     if (sqlite3_prepare_v2(writer, insert, -1, &index->insert, NULL) != SQLITE_OK) {
         fail(writer, error);
         return NULL;
@@ -191,14 +192,15 @@ insert_record(KvgStoreIndex *index, const KvgLogRecord *record, GError **error)
                     record->stream_arn) < 0)
         return fail(index->writer, error);
     sqlite3_stmt *insert = index->insert;
-    const int64_t values[] = {
-        record->info.server_ms,      record->info.producer_ms,   record->info.length_ms,
-        (int64_t)record->at.segment, (int64_t)record->at.offset, record->head_bytes,
-        record->header_len,          record->media_len,          (int64_t)record->payload_crc};
+    const int64_t values[] = {record->info.server_ms,       record->info.producer_ms,
+                              record->info.length_ms,       (int64_t)record->at.segment,
+                              (int64_t)record->at.offset,   record->head_bytes,
+                              record->header_len,           record->media_len,
+                              (int64_t)record->payload_crc, record->info.header_id};
     sqlite3_bind_text(insert, 1, record->info.number, -1, SQLITE_STATIC);
     for (size_t i = 0; i < G_N_ELEMENTS(values); i++)
         sqlite3_bind_int64(insert, (int)i + 2, values[i]);
-    sqlite3_bind_text(insert, 11, record->stream_arn, -1, SQLITE_STATIC);
+    sqlite3_bind_text(insert, 12, record->stream_arn, -1, SQLITE_STATIC);
     const bool ok = sqlite3_step(insert) == SQLITE_DONE || fail(index->writer, error);
     sqlite3_reset(insert);
     return ok;
@@ -238,7 +240,8 @@ read_row(KvgStatement row, KvgLogRecord *record)
 {
     *record = (KvgLogRecord){.info = {.server_ms = sqlite3_column_int64(row, 1),
                                       .producer_ms = sqlite3_column_int64(row, 2),
-                                      .length_ms = sqlite3_column_int64(row, 3)},
+                                      .length_ms = sqlite3_column_int64(row, 3),
+                                      .header_id = (uint32_t)sqlite3_column_int64(row, 10)},
                              .at = {.segment = (uint64_t)sqlite3_column_int64(row, 4),
                                     .offset = (uint64_t)sqlite3_column_int64(row, 5)},
                              .head_bytes = (uint32_t)sqlite3_column_int64(row, 6),

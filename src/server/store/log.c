@@ -62,7 +62,8 @@ kvg_log_list(const char *folder, GError **error)
 }
 
 /* magic, checksum of the rest and the names; kind, length of number, length of ARN; lengths of
- * header and media; payload's checksum; reserved; server, producer time, length */
+ * header and media; payload's checksum; header's checksum; reserved; server, producer time, length
+ */
 static GByteArray *
 pack_head(const KvgLogRecord *record)
 {
@@ -77,7 +78,8 @@ pack_head(const KvgLogRecord *record)
     kvg_bytes_put_u32(out, record->header_len);
     kvg_bytes_put_u32(out, record->media_len);
     kvg_bytes_put_u32(out, record->payload_crc);
-    kvg_bytes_put_u64(out, 0);
+    kvg_bytes_put_u32(out, record->info.header_id);
+    kvg_bytes_put_u32(out, 0);
     kvg_bytes_put_u64(out, (uint64_t)record->info.server_ms);
     kvg_bytes_put_u64(out, (uint64_t)record->info.producer_ms);
     kvg_bytes_put_u64(out, (uint64_t)record->info.length_ms);
@@ -147,6 +149,7 @@ kvg_log_write(
                              .header_len = (uint32_t)parts[1].iov_len,
                              .media_len = (uint32_t)parts[2].iov_len,
                              .payload_crc = kvg_crc32c(crc, parts[2].iov_base, parts[2].iov_len)};
+    record->info.header_id = crc;
     g_autoptr(GByteArray) head = pack_head(record);
     record->head_bytes = head->len;
     parts[0] = (struct iovec){.iov_base = head->data, .iov_len = head->len};
@@ -192,7 +195,8 @@ kvg_log_read_head(int fd, uint64_t offset, uint64_t size, KvgLogRecord *record)
                              .header_len = kvg_reader_u32(&reader),
                              .media_len = kvg_reader_u32(&reader),
                              .payload_crc = kvg_reader_u32(&reader)};
-    kvg_reader_u64(&reader);
+    record->info.header_id = kvg_reader_u32(&reader);
+    kvg_reader_u32(&reader);
     record->info.server_ms = (int64_t)kvg_reader_u64(&reader);
     record->info.producer_ms = (int64_t)kvg_reader_u64(&reader);
     record->info.length_ms = (int64_t)kvg_reader_u64(&reader);

@@ -30,6 +30,7 @@ typedef struct {
     int64_t producer_ms; /* producer timestamp (start) */
     int64_t length_ms;   /* span of the frames, last frame's duration included */
     uint64_t size_bytes; /* header + media */
+    uint32_t header_id;  /* fragments of one id have equal headers; set by the store */
 } KvgFragmentInfo;
 
 typedef struct {

@@ -2,6 +2,7 @@
  * live playlist over new fragments and restarts, and what an outside player makes of the result. */
 #include "server/server.h"
 
+#include "base/bytes.h"
 #include "media/h264.h"
 #include "media/mkv_parser.h"
 #include "media/mkv_writer.h"
@@ -345,6 +346,8 @@ add_media(Fixture *f, int64_t gap_ms, int64_t length_ms, GBytes *header, GBytes 
     fragment.info.server_ms = f->next_ms + 5;
     fragment.info.producer_ms = f->next_ms;
     fragment.info.length_ms = length_ms;
+    fragment.info.header_id =
+        kvg_crc32c(0, g_bytes_get_data(header, NULL), g_bytes_get_size(header));
     fragment.info.size_bytes = g_bytes_get_size(header) + g_bytes_get_size(media);
     f->next_ms += length_ms;
     g_array_append_val(stored, fragment);
