@@ -97,7 +97,8 @@ kvg_spool_pop(KvgSpool *spool)
     }
 }
 
-/* Counts and forgets @n complete fragments from the @i-th on. */
+/* Counts and forgets @n complete fragments from the @i-th on. The cursor moves over what is evicted in
+ * front, so that it is not found and counted again. */
 static void
 evict_range(KvgSpool *spool, guint i, guint n)
 {
@@ -106,8 +107,13 @@ evict_range(KvgSpool *spool, guint i, guint n)
         spool->shared.evicted_frames += kvg_spool_at(spool, k)->n_frames;
         forget(spool, kvg_spool_at(spool, k));
     }
-    if (n > 0)
-        g_array_remove_range(spool->shared.fragments, spool->shared.first + i, n);
+    if (n == 0)
+        return;
+    if (i == 0) {
+        spool->shared.persisted = kvg_spool_at(spool, n - 1)->number;
+        spool->shared.is_cursor_dirty = true;
+    }
+    g_array_remove_range(spool->shared.fragments, spool->shared.first + i, n);
 }
 
 void

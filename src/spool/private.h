@@ -89,7 +89,7 @@ struct _KvgSpool {
         guint first;
         GArray *segments; /* KvgSpoolSegment, oldest first */
         GArray *doomed;   /* KvgSpoolDoomed: in no index any more, still to be deleted */
-        uint64_t persisted;
+        uint64_t persisted; /* up to here everything is persisted, or given up */
         uint64_t next_fragment;
         uint64_t next_segment;
         uint64_t bytes_in[KVG_SPOOL_N_PLACES];

@@ -1,6 +1,7 @@
 /* The spool: what goes in comes out, also after a crash at any byte, a flipped bit, a vanished
  * folder and a full quota. A crash is a copy of the folder while the first owner still has it open.
  */
+#include "fixture.h"
 #include "os/file.h"
 #include "spool/spool.h"
 #include <errno.h>
@@ -9,167 +10,6 @@
 #include <kvg/error.h>
 #include <pthread.h>
 #include <string.h>
-
-typedef struct {
-    char *root;
-} Fixture;
-
-static void
-set_up(Fixture *f, const void *data)
-{
-    f->root = g_dir_make_tmp("kvg-spool-XXXXXX", NULL);
-    g_assert_nonnull(f->root);
-}
-
-static void
-tear_down(Fixture *f, const void *data)
-{
-    g_autoptr(GError) error = NULL;
-    g_assert_true(kvg_dir_remove(f->root, &error));
-    g_assert_no_error(error);
-    g_free(f->root);
-}
-
-static char *
-folder(const Fixture *f, const char *name)
-{
-    return g_build_filename(f->root, name, NULL);
-}
-
-/* Each spool has one reader here, made when it is first read. */
-static GHashTable *readers; /* KvgSpool -> KvgSpoolReader */
-
-static void
-free_reader(void *reader)
-{
-    kvg_spool_reader_free(reader);
-}
-
-static KvgSpoolReader *
-reader_of(KvgSpool *spool)
-{
-    KvgSpoolReader *reader = g_hash_table_lookup(readers, spool);
-    if (reader == NULL) {
-        reader = kvg_spool_reader_new(spool);
-        g_hash_table_insert(readers, spool, reader);
-    }
-    return reader;
-}
-
-static KvgSpool *
-open_spool(const char *path, uint64_t limit, uint32_t segment)
-{
-    g_autoptr(GError) error = NULL;
-    const KvgSpoolOptions options = {.path = path, .limit_bytes = limit, .segment_bytes = segment};
-    KvgSpool *spool = kvg_spool_open(&options, &error);
-    g_assert_no_error(error);
-    g_hash_table_remove(readers, spool); /* of an earlier spool at this address */
-    return spool;
-}
-
-static void
-put_tracks(KvgSpool *spool, const char *private)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GBytes) codec_private = g_bytes_new(private, strlen(private));
-    const KvgTrack tracks[] = {
-        {.number = 1,
-         .type = KVG_TRACK_VIDEO,
-         .codec_id = "V_MPEG4/ISO/AVC",
-         .name = "kvg",
-         .codec_private = codec_private,
-         .width = 1280,
-         .height = 720},
-        {.number = 2,
-         .type = KVG_TRACK_AUDIO,
-         .codec_id = "A_AAC",
-         .sample_rate_hz = 48000,
-         .channels = 2},
-    };
-    g_assert_true(kvg_spool_put_tracks(spool, tracks, 2, &error));
-    g_assert_no_error(error);
-}
-
-/* The payload of a frame can be told from its fragment and place. */
-static GBytes *
-payload(uint64_t fragment, unsigned i, size_t len)
-{
-    uint8_t *data = g_malloc(len);
-    for (size_t at = 0; at < len; at++)
-        data[at] = (uint8_t)(fragment * 31 + i * 7 + at);
-    return g_bytes_new_take(data, len);
-}
-
-static bool
-put_frame(KvgSpool *spool, uint64_t fragment, unsigned i, size_t len, GError **error)
-{
-    g_autoptr(GBytes) data = payload(fragment, i, len);
-    const KvgFrame frame = {.track = i % 4 == 3 ? 2 : 1,
-                            .key = i == 0,
-                            .pts_us = (int64_t)fragment * 1000000 + i * 40000,
-                            .dts_us = (int64_t)fragment * 1000000 + i * 40000 - 5,
-                            .duration_us = 40000,
-                            .data = data};
-    return kvg_spool_put_frame(spool, &frame, error);
-}
-
-static void
-put_fragment(KvgSpool *spool, uint64_t fragment, unsigned n_frames, size_t len)
-{
-    g_autoptr(GError) error = NULL;
-    g_assert_true(kvg_spool_begin_fragment(spool, (int64_t)fragment * 1000, &error));
-    for (unsigned i = 0; i < n_frames; i++)
-        g_assert_true(put_frame(spool, fragment, i, len, &error));
-    g_assert_true(kvg_spool_end_fragment(spool, &error));
-    g_assert_no_error(error);
-}
-
-static KvgSpoolEventKind
-read_event(KvgSpool *spool, KvgSpoolEvent *event)
-{
-    g_autoptr(GError) error = NULL;
-    kvg_spool_event_clear(event);
-    g_assert_true(kvg_spool_read(reader_of(spool), event, &error));
-    g_assert_no_error(error);
-    return event->kind;
-}
-
-static void
-check_frame(const KvgSpoolEvent *event, uint64_t fragment, unsigned i, size_t len)
-{
-    g_autoptr(GBytes) expected = payload(fragment, i, len);
-    g_assert_true(g_bytes_equal(event->frame.data, expected));
-    g_assert_cmpint(event->frame.track, ==, i % 4 == 3 ? 2 : 1);
-    g_assert_cmpint(event->frame.key, ==, i == 0);
-    g_assert_cmpint(event->frame.pts_us, ==, (int64_t)fragment * 1000000 + i * 40000);
-    g_assert_cmpint(event->frame.dts_us, ==, (int64_t)fragment * 1000000 + i * 40000 - 5);
-    g_assert_cmpint(event->frame.duration_us, ==, 40000);
-}
-
-/* Reads one whole fragment whose BEGIN is next (TRACKS may stand before it); returns its frames. */
-static unsigned
-read_fragment(KvgSpool *spool, uint64_t fragment, size_t len)
-{
-    g_auto(KvgSpoolEvent) event = {0};
-    if (read_event(spool, &event) == KVG_SPOOL_TRACKS)
-        read_event(spool, &event);
-    g_assert_cmpint(event.kind, ==, KVG_SPOOL_BEGIN);
-    g_assert_cmpuint(event.fragment, ==, fragment);
-    g_assert_cmpint(event.timecode_ms, ==, (int64_t)fragment * 1000);
-    unsigned n = 0;
-    while (read_event(spool, &event) == KVG_SPOOL_FRAME)
-        check_frame(&event, fragment, n++, len);
-    g_assert_cmpint(event.kind, ==, KVG_SPOOL_END);
-    g_assert_cmpuint(event.fragment, ==, fragment);
-    return n;
-}
-
-static void
-assert_drained(KvgSpool *spool)
-{
-    g_auto(KvgSpoolEvent) event = {0};
-    g_assert_cmpint(read_event(spool, &event), ==, KVG_SPOOL_NONE);
-}
 
 static void
 copy_file(const char *from, const char *to, size_t max)
@@ -617,11 +457,7 @@ test_two_readers(Fixture *f, const void *data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    readers = g_hash_table_new_full(NULL, NULL, NULL, free_reader);
-    g_log_set_writer_func(g_log_writer_standard_streams, NULL, NULL);
-    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
-#define ADD(name, test) g_test_add("/spool/" name, Fixture, NULL, set_up, test, tear_down)
+    init_tests(&argc, &argv);
     ADD("round-trip", test_round_trip);
     ADD("follow-open", test_follow_open);
     ADD("persisted-frees", test_persisted_frees);
@@ -634,7 +470,5 @@ main(int argc, char **argv)
     ADD("tags", test_tags);
     ADD("two-readers", test_two_readers);
     ADD("concurrent", test_concurrent);
-    const int result = g_test_run();
-    g_hash_table_unref(readers);
-    return result;
+    return run_tests();
 }
