@@ -97,8 +97,15 @@ kvg_spool_pop(KvgSpool *spool)
     }
 }
 
-/* Counts and forgets @n complete fragments from the @i-th on. The cursor moves over what is evicted in
- * front, so that it is not found and counted again. */
+void
+kvg_spool_forget_newest(KvgSpool *spool)
+{
+    forget(spool, kvg_spool_at(spool, kvg_spool_count(spool) - 1));
+    g_array_set_size(spool->shared.fragments, spool->shared.fragments->len - 1);
+}
+
+/* Counts and forgets @n complete fragments from the @i-th on. The cursor moves over what is evicted
+ * in front, so that it is not found and counted again. */
 static void
 evict_range(KvgSpool *spool, guint i, guint n)
 {
@@ -150,9 +157,12 @@ kvg_spool_sweep(KvgSpool *spool)
 bool
 kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
 {
+    const KvgSpoolFragment *open = kvg_spool_open_fragment(spool);
     for (guint i = 0; i < spool->shared.segments->len; i++) {
         const KvgSpoolSegment segment = *segment_at(spool, i);
-        if (segment.is_open || (place != KVG_SPOOL_N_PLACES && segment.place != place))
+        const bool is_needed =
+            segment.is_open || (open != NULL && open->segment == segment.sequence);
+        if (is_needed || (place != KVG_SPOOL_N_PLACES && segment.place != place))
             continue;
         guint from = 0;
         while (from < kvg_spool_count(spool) &&

@@ -118,13 +118,14 @@ KvgSpoolFragment *kvg_spool_open_fragment(KvgSpool *spool); /* NULL: none is ope
 KvgSpoolSegment *kvg_spool_segment(KvgSpool *spool, uint64_t sequence);
 void kvg_spool_add(KvgSpool *spool, const KvgSpoolFragment *fragment); /* takes its tracks */
 void kvg_spool_pop(KvgSpool *spool); /* forgets the oldest fragment */
+void kvg_spool_forget_newest(KvgSpool *spool);
 /* Forgets a complete fragment wherever it stands, counted as evicted. */
 void kvg_spool_remove(KvgSpool *spool, uint64_t number);
 /* Dooms the segments that hold nothing any more and are not the writer's. */
 void kvg_spool_sweep(KvgSpool *spool);
 void kvg_spool_drop_segment(KvgSpool *spool, guint i); /* from the index; its file is doomed */
 /* Evicts the oldest segment in @place (KVG_SPOOL_N_PLACES: in any) with all its fragments; false if
- * there is none but the writer's. */
+ * there is none but the writer's and that of the open fragment. */
 bool kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place);
 /* Evicts the complete fragments begun before @before_us; returns how many. */
 uint64_t kvg_spool_evict_older(KvgSpool *spool, int64_t before_us);

@@ -78,6 +78,20 @@ check_versions(KvgSpool *spool, const GArray *found, GError **error)
     return true;
 }
 
+/* A fragment that was carried over has its beginning in two segments: the longer one is whole. */
+static bool
+is_carried_over(KvgSpool *spool, const KvgSpoolFragment *fragment)
+{
+    const guint n = kvg_spool_count(spool);
+    const KvgSpoolFragment *newest = n > 0 ? kvg_spool_at(spool, n - 1) : NULL;
+    if (newest == NULL || newest->number != fragment->number)
+        return false;
+    if (newest->end - newest->start > fragment->end - fragment->start)
+        return true;
+    kvg_spool_forget_newest(spool);
+    return false;
+}
+
 /* Takes what the scan found and has still to go up. */
 static void
 take_fragments(KvgSpool *spool, KvgSpoolScan *scan)
@@ -87,7 +101,7 @@ take_fragments(KvgSpool *spool, KvgSpoolScan *scan)
     for (guint i = 0; i < scan->fragments->len; i++) {
         KvgSpoolFragment *fragment = &g_array_index(scan->fragments, KvgSpoolFragment, i);
         spool->shared.next_fragment = MAX(spool->shared.next_fragment, fragment->number + 1);
-        if (fragment->number <= spool->shared.persisted)
+        if (fragment->number <= spool->shared.persisted || is_carried_over(spool, fragment))
             continue;
         KvgSpoolFragment kept = *fragment;
         kept.tracks = g_bytes_ref(fragment->tracks);
@@ -107,7 +121,7 @@ recover_segment(KvgSpool *spool, const Found *found, bool is_newest, GError **er
     const guint n = kvg_spool_count(spool);
     g_auto(KvgSpoolScan) scan = {.fd = file->fd,
                                  .sequence = found->sequence,
-                                 .newest = n > 0 ? kvg_spool_at(spool, n - 1)->number : 0,
+                                 .newest = n > 0 ? kvg_spool_at(spool, n - 1)->number - 1 : 0,
                                  .checks_payloads = is_newest};
     if (!kvg_spool_scan(&scan))
         return kvg_spool_fail(error, errno, path, "read");
