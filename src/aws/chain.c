@@ -25,6 +25,7 @@ typedef enum {
     ENV_INSTANCE_DISABLED,
     ENV_INSTANCE_ENDPOINT,
     ENV_INSTANCE_MODE,
+    ENV_INSTANCE_TIMEOUT,
     ENV_REGION,
     ENV_DEFAULT_REGION,
     ENV_STS_ENDPOINT,
@@ -50,6 +51,7 @@ static const char *const variables[N_ENV] = {
     [ENV_INSTANCE_DISABLED] = "AWS_EC2_METADATA_DISABLED",
     [ENV_INSTANCE_ENDPOINT] = "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     [ENV_INSTANCE_MODE] = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    [ENV_INSTANCE_TIMEOUT] = "AWS_METADATA_SERVICE_TIMEOUT",
     [ENV_REGION] = "AWS_REGION",
     [ENV_DEFAULT_REGION] = "AWS_DEFAULT_REGION",
     [ENV_STS_ENDPOINT] = "AWS_ENDPOINT_URL_STS",
@@ -96,6 +98,12 @@ endpoint_mode(const Chain *chain)
 }
 
 static KvgSource *
+resolve_instance_source(const Chain *chain, const char *looked)
+{
+    return kvg_source_instance(endpoint_mode(chain), chain->env[ENV_INSTANCE_TIMEOUT], looked);
+}
+
+static KvgSource *
 resolve_credential_source(const Walk *walk, const char *name, GError **error)
 {
     const Chain *chain = walk->chain;
@@ -103,7 +111,7 @@ resolve_credential_source(const Walk *walk, const char *name, GError **error)
         chain->env[ENV_SECRET_KEY] != NULL)
         return resolve_environment_keys(chain);
     if (strcmp(name, "Ec2InstanceMetadata") == 0)
-        return kvg_source_instance(endpoint_mode(chain), NULL);
+        return resolve_instance_source(chain, NULL);
     if (strcmp(name, "EcsContainer") == 0 &&
         (chain->env[ENV_RELATIVE_URI] != NULL || chain->env[ENV_FULL_URI] != NULL))
         return resolve_container(chain, error);
@@ -224,7 +232,7 @@ resolve_instance(const Chain *chain, const char *looked, GError **error)
 {
     const char *disabled = chain->env[ENV_INSTANCE_DISABLED];
     if (disabled == NULL || g_ascii_strcasecmp(disabled, "true") != 0)
-        return kvg_source_instance(endpoint_mode(chain), looked);
+        return resolve_instance_source(chain, looked);
     kvg_fault(error, KVG_ERROR_AUTH, "no AWS credentials", "file",
               "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
               "%s, and AWS_EC2_METADATA_DISABLED is true", looked);

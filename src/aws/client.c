@@ -325,12 +325,11 @@ kvg_aws_transfer_end(KvgAwsTransfer *transfer, CURLcode result, GError **error)
 {
     KvgAwsReply *reply = transfer->reply;
     if (result != CURLE_OK) {
-        const KvgTransportFault fault =
-            kvg_transport_judge(transfer->easy, result, transfer->curl_error);
-        g_set_error(error, KVG_ERROR, fault.code, "%s: %s: %s; %s", transfer->label, fault.link,
-                    transfer->curl_error[0] != '\0' ? transfer->curl_error
-                                                    : curl_easy_strerror(result),
-                    fault.remedy);
+        const KvgError code =
+            kvg_transport_judge(transfer->easy, result, transfer->curl_error).code;
+        g_autofree char *text =
+            kvg_aws_transport_text(transfer->easy, result, transfer->curl_error);
+        g_set_error(error, KVG_ERROR, code, "%s: %s", transfer->label, text);
         return false;
     }
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &reply->status);

@@ -97,6 +97,10 @@ bool kvg_aws_call(const KvgAwsRequest *request,
                   KvgAwsReply *reply,
                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* "TCP: Connection refused; check the network...": the broken link, curl's words (@curl_error, its
+ * error buffer, may be empty) and the remedy, for a request that got no answer (g_free). */
+char *kvg_aws_transport_text(CURL *easy, CURLcode result, const char *curl_error);
+
 /* "https://kinesisvideo.us-east-1.amazonaws.com" and so on; @override (config, environment) wins.
  */
 char *kvg_aws_base_url(const char *service, const char *region, const char *override);

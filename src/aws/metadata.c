@@ -10,15 +10,16 @@
 
 #define CONNECT_TIMEOUT_MS 1000L
 #define TOTAL_TIMEOUT_MS 2000L
+#define MAX_TIMEOUT_S 60
 #define MAX_TOKEN_FILE (64 * 1024)
 #define INSTANCE_ENDPOINT "http://169.254.169.254"
 #define TOKEN_SECONDS "21600"
 #define ROLE_PATH "/latest/meta-data/iam/security-credentials/"
 
 static void
-request(KvgAttempt *attempt, const char *url)
+request(KvgAttempt *attempt, const char *url, long total_ms)
 {
-    kvg_attempt_request(attempt, url, CONNECT_TIMEOUT_MS, TOTAL_TIMEOUT_MS);
+    kvg_attempt_request(attempt, url, CONNECT_TIMEOUT_MS, total_ms);
     curl_easy_setopt(attempt->easy, CURLOPT_PROXY, ""); /* it would learn the token */
 }
 
@@ -100,7 +101,7 @@ container_step(const KvgSource *source, KvgAttempt *attempt, GError **error)
 {
     const ContainerSource *container = (const ContainerSource *)source;
     if (attempt->n_requests == 0) {
-        request(attempt, container->url);
+        request(attempt, container->url, TOTAL_TIMEOUT_MS);
         return add_token(container, attempt, error) ? KVG_RENEWAL_REQUEST : KVG_RENEWAL_FAILED;
     }
     if (attempt->result != CURLE_OK)
@@ -147,6 +148,7 @@ kvg_source_container(const char *url, const char *token, const char *token_file,
 typedef struct {
     KvgSource base;
     char *endpoint, *who;
+    long timeout_ms;
     char *looked; /* where keys were looked for before, NULL: nowhere */
 } InstanceSource;
 
@@ -156,7 +158,7 @@ get_with_token(const InstanceSource *instance, KvgAttempt *attempt)
     g_autofree char *role = attempt->role != NULL ? kvg_uri_escape(attempt->role, false) : NULL;
     g_autofree char *url =
         g_strconcat(instance->endpoint, ROLE_PATH, role != NULL ? role : "", NULL);
-    request(attempt, url);
+    request(attempt, url, instance->timeout_ms);
     kvg_attempt_header(attempt, "X-aws-ec2-metadata-token", attempt->token);
     return KVG_RENEWAL_REQUEST;
 }
@@ -165,7 +167,7 @@ static KvgRenewalStep
 ask_for_token(const InstanceSource *instance, KvgAttempt *attempt)
 {
     g_autofree char *url = g_strconcat(instance->endpoint, "/latest/api/token", NULL);
-    request(attempt, url);
+    request(attempt, url, instance->timeout_ms);
     kvg_attempt_header(attempt, "X-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS);
     curl_easy_setopt(attempt->easy, CURLOPT_CUSTOMREQUEST, "PUT");
     curl_easy_setopt(attempt->easy, CURLOPT_POSTFIELDS, "");
@@ -244,13 +246,18 @@ instance_free(KvgSource *source)
 }
 
 KvgSource *
-kvg_source_instance(const char *endpoint, const char *looked)
+kvg_source_instance(const char *endpoint, const char *timeout_s, const char *looked)
 {
     static const KvgSourceClass class = {.step = instance_step, .free = instance_free};
     InstanceSource *instance = g_new0(InstanceSource, 1);
     instance->base.class = &class;
     instance->endpoint = kvg_aws_base_url("", "", endpoint != NULL ? endpoint : INSTANCE_ENDPOINT);
     instance->looked = g_strdup(looked);
+    guint64 seconds = 0;
+    instance->timeout_ms = timeout_s != NULL && g_ascii_string_to_unsigned(
+                                                    timeout_s, 10, 1, MAX_TIMEOUT_S, &seconds, NULL)
+                               ? (long)seconds * 1000
+                               : TOTAL_TIMEOUT_MS;
     g_autofree char *shown = kvg_uri_redact(instance->endpoint);
     instance->who = g_strdup_printf("EC2 instance metadata (%s)", shown);
     return &instance->base;

@@ -93,8 +93,9 @@ KvgSource *kvg_source_key_file(const char *path);
 /* @token_file wins over @token; both NULL for none. NULL and why @url must not be asked. */
 KvgSource *
 kvg_source_container(const char *url, const char *token, const char *token_file, GError **error);
-/* @endpoint: NULL: http://169.254.169.254. @looked: what was tried before, for the error; NULL. */
-KvgSource *kvg_source_instance(const char *endpoint, const char *looked);
+/* @endpoint: NULL: http://169.254.169.254. @timeout_s: of a request, as text; NULL: 2. @looked:
+ * what was tried before, for the error; NULL. */
+KvgSource *kvg_source_instance(const char *endpoint, const char *timeout_s, const char *looked);
 typedef struct {
     const char *arn;
     const char *session_name; /* NULL: "kvg" */

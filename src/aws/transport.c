@@ -68,7 +68,7 @@ kvg_transport_judge(CURL *easy, CURLcode result, const char *curl_error)
         return judge_trust(easy, curl_error);
     case CURLE_SSL_CACERT_BADFILE:
         return (KvgTransportFault){
-            KVG_ERROR_INVALID, "CA",
+            KVG_ERROR_RETRY, "CA",
             "the CA file (ca_bundle) must exist and hold certificates in PEM"};
     case CURLE_SSL_CERTPROBLEM:
         return (KvgTransportFault){KVG_ERROR_AUTH, "certificate",
@@ -77,6 +77,8 @@ kvg_transport_judge(CURL *easy, CURLcode result, const char *curl_error)
     case CURLE_SSL_CONNECT_ERROR:
         return judge_tls(curl_error);
     case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
     case CURLE_SEND_ERROR:
         if (strstr(curl_error, "alert") != NULL)
             return judge_tls(curl_error);
@@ -88,4 +90,13 @@ kvg_transport_judge(CURL *easy, CURLcode result, const char *curl_error)
     default:
         return answer_fault;
     }
+}
+
+char *
+kvg_aws_transport_text(CURL *easy, CURLcode result, const char *curl_error)
+{
+    const KvgTransportFault fault = kvg_transport_judge(easy, result, curl_error);
+    return g_strdup_printf("%s: %s; %s", fault.link,
+                           curl_error[0] != '\0' ? curl_error : curl_easy_strerror(result),
+                           fault.remedy);
 }

@@ -687,9 +687,9 @@ on_put_done(KvgUpload *upload, CURLcode result)
         step_failed(upload, kvg_session_judge_status(status, type), type, text);
         return;
     }
-    g_autofree char *text = g_strdup_printf("PutMedia: %s", upload->mine.curl_error[0] != '\0'
-                                                                ? upload->mine.curl_error
-                                                                : curl_easy_strerror(result));
+    g_autofree char *fault =
+        kvg_aws_transport_text(upload->mine.put, result, upload->mine.curl_error);
+    g_autofree char *text = g_strconcat("PutMedia: ", fault, NULL);
     drop_put(upload);
     if (body_error != NULL)
         step_failed(upload, KVG_ERROR_RETRY, NULL, body_error->message);

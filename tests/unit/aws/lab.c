@@ -24,6 +24,7 @@ static const char *const cleared[] = {"AWS_ACCESS_KEY_ID",
                                       "AWS_EC2_METADATA_DISABLED",
                                       "AWS_EC2_METADATA_SERVICE_ENDPOINT",
                                       "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+                                      "AWS_METADATA_SERVICE_TIMEOUT",
                                       "AWS_REGION",
                                       "AWS_DEFAULT_REGION",
                                       "AWS_ENDPOINT_URL_STS",
@@ -41,7 +42,7 @@ clear_environment(void)
         g_unsetenv(cleared[i]);
 }
 
-static GMutex log_lock;
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static GString *warnings;
 
 /* Warnings are kept instead of ending the test; none of them may hold a secret. */
@@ -51,11 +52,11 @@ keep_warning(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer us
     for (gsize i = 0; i < n; i++) {
         if (strcmp(fields[i].key, "MESSAGE") != 0)
             continue;
-        g_mutex_lock(&log_lock);
+        pthread_mutex_lock(&log_lock);
         g_string_append_printf(warnings, "%s\n", (const char *)fields[i].value);
         g_assert_null(strstr(warnings->str, "SECRETsecret"));
         g_assert_null(strstr(warnings->str, "TOKENtoken"));
-        g_mutex_unlock(&log_lock);
+        pthread_mutex_unlock(&log_lock);
     }
     return G_LOG_WRITER_HANDLED;
 }
@@ -63,10 +64,10 @@ keep_warning(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer us
 bool
 lab_warned(const char *part)
 {
-    g_mutex_lock(&log_lock);
+    pthread_mutex_lock(&log_lock);
     const bool found = strstr(warnings->str, part) != NULL;
     g_string_truncate(warnings, 0);
-    g_mutex_unlock(&log_lock);
+    pthread_mutex_unlock(&log_lock);
     return found;
 }
 
@@ -80,7 +81,7 @@ lab_new(void)
     g_string_truncate(warnings, 0);
     clear_environment();
     Lab *lab = g_new0(Lab, 1);
-    g_mutex_init(&lab->lock);
+    pthread_mutex_init(&lab->lock, NULL);
     lab->log = g_string_new(NULL);
     lab->folder = g_dir_make_tmp("kvg-aws-XXXXXX", NULL);
     /* No test finds the files of who runs it, or asks the real metadata service. */
@@ -93,13 +94,13 @@ lab_new(void)
 void
 lab_forget(Lab *lab)
 {
-    g_mutex_lock(&lab->lock);
+    pthread_mutex_lock(&lab->lock);
     for (unsigned i = 0; i < lab->n_answers; i++)
         g_free(lab->answers[i].body);
     lab->n_answers = 0;
     lab->n_requests = 0;
     g_string_truncate(lab->log, 0);
-    g_mutex_unlock(&lab->lock);
+    pthread_mutex_unlock(&lab->lock);
 }
 
 void
@@ -111,7 +112,7 @@ lab_free(Lab *lab)
     g_string_free(lab->log, TRUE);
     g_assert_true(kvg_dir_remove(lab->folder, NULL));
     g_free(lab->folder);
-    g_mutex_clear(&lab->lock);
+    pthread_mutex_destroy(&lab->lock);
     g_free(lab);
     clear_environment();
 }
@@ -140,7 +141,7 @@ static void
 serve(KvgHttpExchange *x, void *user_data)
 {
     Lab *lab = user_data;
-    g_mutex_lock(&lab->lock);
+    pthread_mutex_lock(&lab->lock);
     note(lab, x);
     g_autofree char *body = g_strdup("{}");
     int status = 404;
@@ -155,7 +156,7 @@ serve(KvgHttpExchange *x, void *user_data)
         location = lab->answers[i].location;
         delay_ms = lab->answers[i].delay_ms;
     }
-    g_mutex_unlock(&lab->lock);
+    pthread_mutex_unlock(&lab->lock);
     g_usleep(delay_ms * 1000);
     const KvgHeader headers[] = {{"Content-Type", "text/plain"}, {"Location", location}};
     kvg_http_respond(x, status, headers, location != NULL ? 2 : 1, body, strlen(body));
@@ -186,14 +187,14 @@ lab_answer(Lab *lab, const char *path, int status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    g_mutex_lock(&lab->lock);
+    pthread_mutex_lock(&lab->lock);
     g_assert_cmpuint(lab->n_answers, <, G_N_ELEMENTS(lab->answers));
     lab->answers[lab->n_answers].path = path;
     lab->answers[lab->n_answers].status = status;
     lab->answers[lab->n_answers].location = NULL;
     lab->answers[lab->n_answers].delay_ms = 0;
     lab->answers[lab->n_answers++].body = g_strdup_vprintf(format, arguments);
-    g_mutex_unlock(&lab->lock);
+    pthread_mutex_unlock(&lab->lock);
     va_end(arguments);
 }
 

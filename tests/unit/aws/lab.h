@@ -6,12 +6,13 @@
 #include "http/server.h"
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <pthread.h>
 
 typedef struct {
     char *folder;
     KvgHttpServer *server;
     uint16_t port;
-    GMutex lock;
+    pthread_mutex_t lock;
     GString *log; /* "GET /path auth=... thing=...\n" for each request */
     unsigned n_requests;
     /* What it answers: the first whose path begins so. */

@@ -334,6 +334,11 @@ test_instance_faults(void)
     assert_outcome(NULL, "the role's name could not be understood");
     lab_answer(lab, "/latest/meta-data/iam/security-credentials/", 503, "x");
     assert_outcome(NULL, "service: HTTP 503");
+    lab_forget(lab);
+    lab_answer(lab, "/latest/api/token", 200, "IMDSTOKEN");
+    lab->answers[0].delay_ms = 1500;
+    lab_setenv("AWS_METADATA_SERVICE_TIMEOUT", "1");
+    assert_outcome(NULL, "this is no EC2 instance (Operation timed out");
     lab_setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1");
     assert_outcome(NULL, "no AWS credentials: file: AWS_ACCESS_KEY_ID");
     assert_outcome(NULL, "this is no EC2 instance");
