@@ -6,7 +6,7 @@
 #define SYNC_MS (INT64_C(15) * 60 * 1000)
 #define DEFAULT_PAGE 5
 
-#define EDGE_COLUMNS "document, created_ms, updated_ms, name, stream.arn"
+#define EDGE_COLUMNS "document, stream_configuration.created_ms, updated_ms, name, stream.arn"
 #define EDGE_TABLES                                                                                \
     " FROM stream_configuration JOIN stream ON stream.arn = stream_configuration.arn"
 

@@ -176,7 +176,7 @@ kvg_query_page(KvgQuery *q, char **after, int64_t *max)
         kvg_query_fail(q, 400, "ValidationError", "Invalid Marker.");
         return false;
     }
-    *after = g_strndup((const char *)bytes, len);
+    *after = bytes != NULL ? g_strndup((const char *)bytes, len) : g_strdup("");
     return true;
 }
 

@@ -105,8 +105,7 @@ test_streams(void)
            "{\"StreamName\":\"cam-1\",\"DataRetentionInHours\":2,\"Tags\":{\"k\":\"v\"}}",
            "stream/cam-1/");
     expect(port, "/createStream", "{\"StreamName\":\"cam-1\"}", "ResourceInUse");
-    expect(port, "/createStream", "{\"StreamName\":\"cam-2\",\"Tags\":{\"k\":1}}",
-           "Serialization");
+    expect(port, "/createStream", "{\"StreamName\":\"cam-2\",\"Tags\":{\"k\":1}}", "Serialization");
     expect(port, "/describeStream", "{\"StreamName\":\"cam-2\"}", "ResourceNotFound");
     expect(port, "/createStream", "{\"StreamName\":\"cam-2\"}", "StreamARN");
     expect(port, "/describeStream", "{\"StreamName\":\"cam-1\"}", "\"DataRetentionInHours\":2,");
