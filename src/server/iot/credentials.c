@@ -8,10 +8,10 @@
 #include "server/auth/policy.h"
 #include "server/auth/session.h"
 #include "server/iot/ca.h"
+#include "server/iot/grant.h"
 #include <string.h>
 
 #define LOG_DOMAIN "server-iot"
-#define CHAINED_POLICY_ACTION "iot:AssumeRoleWithCertificate"
 
 typedef struct {
     KvgServer *server;
@@ -20,6 +20,7 @@ typedef struct {
     const char *alias;
     int64_t now_ms;
     /* found on the way */
+    KvgIotGrant *grant;
     char *role_name, *role_id, *role_arn, *trust;
     int64_t duration_s, max_session_s;
 } Decision;
@@ -27,6 +28,7 @@ typedef struct {
 static void
 decision_clear(Decision *d)
 {
+    kvg_iot_grant_free(d->grant);
     g_free(d->certificate_id);
     g_free(d->role_name);
     g_free(d->role_id);
@@ -46,16 +48,11 @@ refuse(KvgIotReply *reply, int status, const char *type, const char *message)
 
 /* Known by the digest of its whole DER form, so a foreign certificate with our names is unknown. */
 static bool
-check_certificate(const Decision *d, sqlite3 *db, KvgIotReply *reply)
+check_certificate(Decision *d, X509 *certificate, sqlite3 *db, KvgIotReply *reply)
 {
-    const char *id = d->certificate_id;
-    const int64_t now_s = d->now_ms / 1000;
-    if (id != NULL && kvg_sql_int(db, 0,
-                                  "SELECT 1 FROM certificate WHERE id = ?1 AND status = 'ACTIVE'"
-                                  " AND not_before <= ?2 AND not_after >= ?2",
-                                  "ti", id, now_s) == 1)
-        return true;
-    return refuse(reply, 403, "AccessDeniedException", "Certificate is invalid on this endpoint");
+    d->grant = kvg_iot_grant_new(db, certificate, NULL, NULL, d->now_ms);
+    return d->grant != NULL ||
+           refuse(reply, 403, "AccessDeniedException", "Certificate is invalid on this endpoint");
 }
 
 static bool
@@ -69,25 +66,11 @@ check_thing(const Decision *d, sqlite3 *db, KvgIotReply *reply)
 }
 
 static bool
-check_policy(const Decision *d, sqlite3 *db, KvgIotReply *reply)
+check_policy(const Decision *d, KvgIotReply *reply)
 {
     g_autofree char *resource = kvg_iot_arn(d->server, "rolealias", d->alias);
-    const KvgPolicyRequest request = {.action = CHAINED_POLICY_ACTION, .resource = resource};
-    KvgPolicyDecision decision = KVG_POLICY_NO_MATCH;
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(db,
-                      "SELECT document FROM policy_certificate JOIN iot_policy ON name = policy"
-                      " WHERE certificate = ?1",
-                      "t", d->certificate_id);
-    while (kvg_sql_step(rows)) {
-        g_autoptr(KvgPolicy) policy =
-            kvg_policy_parse(kvg_sql_column(rows, 0), KVG_POLICY_IOT, NULL);
-        decision = kvg_policy_combine(
-            decision, policy != NULL ? kvg_policy_evaluate(policy, &request) : KVG_POLICY_DENY);
-    }
-    if (decision == KVG_POLICY_ALLOW)
-        return true;
-    return refuse(reply, 403, "AccessDeniedException", "Access Denied");
+    return kvg_iot_grant_allows(d->grant, "iot:AssumeRoleWithCertificate", resource) ||
+           refuse(reply, 403, "AccessDeniedException", "Access Denied");
 }
 
 static bool
@@ -166,8 +149,9 @@ kvg_credentials_decide(KvgServer *server,
         .server = server, .thing_name = thing_name, .alias = alias, .now_ms = now_ms};
     d.certificate_id = certificate != NULL ? kvg_ca_certificate_id(certificate) : NULL;
     sqlite3 *db = kvg_state_lock(server->state);
-    const bool found = check_certificate(&d, db, reply) && check_thing(&d, db, reply) &&
-                       check_policy(&d, db, reply) && find_role(&d, db, reply);
+    const bool found = check_certificate(&d, certificate, db, reply) &&
+                       check_thing(&d, db, reply) && check_policy(&d, reply) &&
+                       find_role(&d, db, reply);
     kvg_state_unlock(server->state);
     if (!found || !check_trust(&d, reply) || !issue(&d, reply))
         KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", thing_name != NULL ? thing_name : "-",
