@@ -207,8 +207,8 @@ static bool
 start_server(Demo *demo, GError **error)
 {
     g_autofree char *data = in_data(demo, "server");
-    const char *const arguments[] = {
-        "--data", data, "--https-port", "0", "--mtls-port", "0", "--http-port", "0", NULL};
+    const char *const arguments[] = {"--data",      data, "--https-port", "0", "--mtls-port", "0",
+                                     "--http-port", "0",  "--mqtt-port",  "0", NULL};
     demo->server = start(demo, "kvg-server", arguments, "server", error);
     if (demo->server == NULL)
         return false;

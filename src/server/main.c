@@ -5,6 +5,8 @@
 #include "server/auth/session.h"
 #include "server/control/quotas.h"
 #include "server/iot/ca.h"
+#include "server/mqtt/broker.h"
+#include "server/mqtt/rest.h"
 #include "server/options.h"
 #include "server/server.h"
 #include <errno.h>
@@ -29,6 +31,8 @@ typedef struct {
     KvgIngest *ingest;
     KvgPlayback *playback;
     KvgHttpServer *https, *mtls, *http;
+    KvgMqtt *mqtt; /* NULL: there is no broker here */
+    bool mqtt_port_is_free;
     GThread *maintenance;
     struct {
         GMutex lock;
@@ -50,6 +54,8 @@ handle_request(KvgHttpExchange *x, void *user_data)
     g_autofree char *service = kvg_auth_claimed_service(x);
     if (g_strcmp0(service, "iot") == 0)
         kvg_iot_handle(server, x);
+    else if (g_strcmp0(service, "iotdata") == 0)
+        kvg_iot_data_handle(server, program->mqtt, x);
     else if (g_strcmp0(service, "iam") == 0 || g_strcmp0(service, "sts") == 0)
         kvg_iam_handle(server, x);
     else if (strcmp(path, "/putMedia") == 0 && strcmp(method, "POST") == 0)
@@ -62,7 +68,10 @@ static void
 handle_device(KvgHttpExchange *x, void *user_data)
 {
     Program *program = user_data;
-    kvg_credentials_handle(&program->server, x);
+    if (kvg_iot_data_is_path(kvg_http_path(x)))
+        kvg_iot_data_handle_device(&program->server, program->mqtt, x);
+    else
+        kvg_credentials_handle(&program->server, x);
 }
 
 static void
@@ -136,7 +145,8 @@ open_data(Program *program, GError **error)
     if (server->ca == NULL)
         return false;
     server->store = kvg_store_open(&(KvgStoreOptions){.path = store_path}, error);
-    if (server->store == NULL || !kvg_control_open(server, error))
+    if (server->store == NULL || !kvg_control_open(server, error) ||
+        !kvg_shadow_open(server, error))
         return false;
     server->live = kvg_live_new();
     program->ingest = kvg_ingest_new(server);
@@ -169,6 +179,27 @@ start_listener(Program *program,
     return true;
 }
 
+/* Everything but MQTT works without it, so a box without mosquitto is told and served. */
+static bool
+start_mqtt(Program *program, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    KvgServer *server = &program->server;
+    const uint16_t port =
+        program->mqtt_port_is_free && !kvg_broker_can_listen(server) ? 0 : server->mqtt_port;
+    program->mqtt = kvg_mqtt_start(server, port, &failure);
+    server->mqtt_port = program->mqtt != NULL ? kvg_mqtt_port(program->mqtt) : 0;
+    if (program->mqtt != NULL)
+        return true;
+    if (!g_error_matches(failure, KVG_ERROR, KVG_ERROR_UNSUPPORTED)) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&failure), "MQTT: ");
+        return false;
+    }
+    KVG_LOG_WARNING(LOG_DOMAIN, "DATA", server->data_path,
+                    "no MQTT and no remote control of cameras: %s", failure->message);
+    return true;
+}
+
 static bool
 start_tls_listeners(Program *program, GError **error)
 {
@@ -177,6 +208,8 @@ start_tls_listeners(Program *program, GError **error)
     g_autofree char *certificate = g_build_filename(program->data_path, "server.pem", NULL);
     g_autofree char *key = g_build_filename(program->data_path, "server.key", NULL);
     if (!kvg_ca_write_server(server->ca, server->listen_address, certificate, key, error))
+        return false;
+    if (!start_mqtt(program, error))
         return false;
     SSL_CTX *plain = make_tls(program, NULL, error);
     SSL_CTX *mutual = plain != NULL ? make_tls(program, ca_path, error) : NULL;
@@ -233,6 +266,7 @@ shut_down(Program *program)
     stop_listener(program->http);
     stop_listener(program->https);
     stop_listener(program->mtls);
+    kvg_mqtt_stop(program->mqtt);
     stop_maintenance(program);
     if (program->playback != NULL)
         kvg_playback_free(program->playback);
@@ -274,8 +308,9 @@ block_signals(sigset_t *signals)
 static void
 announce(const KvgServer *server)
 {
-    printf("{\"ready\":true,\"https_port\":%u,\"mtls_port\":%u,\"http_port\":%u}\n",
-           server->https_port, server->mtls_port, server->http_port);
+    printf("{\"ready\":true,\"https_port\":%u,\"mtls_port\":%u,\"http_port\":%u,"
+           "\"mqtt_port\":%u}\n",
+           server->https_port, server->mtls_port, server->http_port, server->mqtt_port);
     fflush(stdout);
     KVG_LOG_MESSAGE(LOG_DOMAIN, "DATA", server->data_path, "ready on %s port %u",
                     server->listen_address, server->https_port);
@@ -319,9 +354,11 @@ main(int argc, char **argv)
                    .https_port = arguments.https_port,
                    .mtls_port = arguments.mtls_port,
                    .http_port = arguments.http_port,
+                   .mqtt_port = arguments.mqtt_port,
                    .change_ms = arguments.change_ms,
                    .quotas = kvg_quotas_new(arguments.max_streams, arguments.has_call_rates)},
         .max_connections = arguments.max_connections,
+        .mqtt_port_is_free = arguments.mqtt_port_is_free,
         .data_path = g_canonicalize_filename(arguments.data_path, NULL),
         .lock = KVG_FD_NONE,
     };

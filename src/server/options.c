@@ -112,7 +112,7 @@ set_change_time(const char *text, int64_t *ms, GError **error)
 bool
 kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
 {
-    int https_port = 9443, mtls_port = 9444, http_port = 9080;
+    int https_port = 9443, mtls_port = 9444, http_port = 9080, mqtt_port = -1;
     int max_streams = 10000, max_connections = 4096;
     g_autofree char *change_time = NULL;
     gboolean version = false, call_rates = false;
@@ -124,6 +124,8 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
         {"mtls-port", 0, 0, G_OPTION_ARG_INT, &mtls_port,
          "Credentials provider, client certificates (9444)", "N"},
         {"http-port", 0, 0, G_OPTION_ARG_INT, &http_port, "Plain HTTP for local tools (9080)", "N"},
+        {"mqtt-port", 0, 0, G_OPTION_ARG_INT, &mqtt_port,
+         "MQTT over TLS (8883, or any free one if that is taken)", "N"},
         {"region", 0, 0, G_OPTION_ARG_STRING, &a->region, "AWS region to be (us-east-1)", "R"},
         {"account", 0, 0, G_OPTION_ARG_STRING, &a->account, "AWS account to be (123456789012)",
          "ID"},
@@ -147,6 +149,8 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
     if (!g_option_context_parse_strv(context, &all, error))
         return false;
     a->show_version = version;
+    a->mqtt_port_is_free = mqtt_port == -1;
+    a->mqtt_port = KVG_SERVER_MQTT_PORT;
     if (version)
         return true;
     if (all[1] != NULL) {
@@ -165,5 +169,7 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
            set_change_time(change_time, &a->change_ms, error) &&
            set_port("--https-port", https_port, &a->https_port, error) &&
            set_port("--mtls-port", mtls_port, &a->mtls_port, error) &&
-           set_port("--http-port", http_port, &a->http_port, error) && check(a, error);
+           set_port("--http-port", http_port, &a->http_port, error) &&
+           (mqtt_port == -1 || set_port("--mqtt-port", mqtt_port, &a->mqtt_port, error)) &&
+           check(a, error);
 }

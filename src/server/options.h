@@ -5,12 +5,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define KVG_SERVER_MQTT_PORT 8883
+
 typedef struct {
     char *data_path;
     char *listen_address;
     char *region;
     char *account;
-    uint16_t https_port, mtls_port, http_port;
+    uint16_t https_port, mtls_port, http_port, mqtt_port;
+    bool mqtt_port_is_free; /* not given: any other will do if it is taken */
     unsigned max_streams, max_connections;
     int64_t change_ms;
     bool has_call_rates;

@@ -33,6 +33,7 @@ typedef struct {
     KvgLive *live;
     KvgCa *ca;
     uint16_t https_port, mtls_port, http_port;
+    uint16_t mqtt_port; /* 0: no broker */
     const char *listen_address;
     KvgQuotas *quotas;
     int64_t change_ms; /* how long a stream is CREATING, UPDATING or DELETING */

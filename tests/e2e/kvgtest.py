@@ -71,7 +71,7 @@ class Site:
             AWS_CA_BUNDLE=self.path("server/ca.pem"), AWS_DEFAULT_REGION=REGION, AWS_REGION=REGION,
             AWS_EC2_METADATA_DISABLED="true")
         self.server = self.cameras = self.agent = None
-        self.ports = {"https": 0, "mtls": 0, "http": 0}
+        self.ports = {"https": 0, "mtls": 0, "http": 0, "mqtt": 0}
         atexit.register(self.clean)
 
     def path(self, name):
@@ -95,7 +95,8 @@ class Site:
     def start_server(self):
         self.server = Program(self, "server", [
             "kvg-server", "--data", self.path("server"), "--https-port", str(self.ports["https"]),
-            "--mtls-port", str(self.ports["mtls"]), "--http-port", str(self.ports["http"])])
+            "--mtls-port", str(self.ports["mtls"]), "--http-port", str(self.ports["http"]),
+            "--mqtt-port", str(self.ports["mqtt"])])
         self.ports = {k: self.server.ready[k + "_port"] for k in self.ports}
 
     @property

@@ -74,7 +74,7 @@ static char *
 service_of(KvgHttpExchange *x)
 {
     g_autofree char *claimed = kvg_auth_claimed_service(x);
-    if (claimed != NULL && (is_query_service(claimed) || strcmp(claimed, "iot") == 0))
+    if (claimed != NULL && (is_query_service(claimed) || g_str_has_prefix(claimed, "iot")))
         return g_steal_pointer(&claimed);
     return g_strdup("kinesisvideo");
 }

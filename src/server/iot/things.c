@@ -279,7 +279,10 @@ describe_endpoint(KvgIotContext *c)
     char *colon = strrchr(host, ':');
     if (colon != NULL && strchr(colon, ']') == NULL && (*host == '[' || strchr(host, ':') == colon))
         *colon = '\0';
-    g_autofree char *address = g_strdup_printf("%s:%u", host, c->server->mtls_port);
+    const bool is_mqtt =
+        g_strcmp0(type, "iot:CredentialProvider") != 0 && c->server->mqtt_port != 0;
+    g_autofree char *address =
+        g_strdup_printf("%s:%u", host, is_mqtt ? c->server->mqtt_port : c->server->mtls_port);
     kvg_iot_succeed(c, json_pack("{s:s}", "endpointAddress", address));
 }
 
