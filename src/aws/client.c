@@ -113,7 +113,7 @@ sign(const KvgAwsRequest *request, const KvgKeys *keys)
     g_autofree char *host = host_of(request->base_url);
     g_auto(GStrv) extra = g_strdupv((char **)(uintptr_t)request->extra_headers);
     char date[17];
-    const time_t now = (time_t)(kvg_clock_wall_ms() / 1000);
+    const time_t now = (time_t)((kvg_clock_wall_ms() + request->clock_offset_ms) / 1000);
     struct tm utc;
     strftime(date, sizeof date, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &utc));
 

@@ -63,6 +63,7 @@ typedef struct {
     const char *ca_path;    /* NULL: system's store */
     const char *user_agent; /* NULL: "kvg/VERSION" */
     unsigned connect_timeout_ms, total_timeout_ms; /* 0: 4000, 10000 */
+    int64_t clock_offset_ms; /* added to this machine's clock when signing */
 } KvgAwsRequest;
 
 typedef struct {

@@ -309,7 +309,7 @@ append_date(GString *out)
 static bool
 may_send(const KvgHeader *header)
 {
-    static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "date",
+    static const char *const ours[] = {"content-length", "transfer-encoding", "connection",
                                        "x-amzn-requestid"};
     for (size_t i = 0; i < G_N_ELEMENTS(ours); i++)
         if (g_ascii_strcasecmp(header->name, ours[i]) == 0)
@@ -323,10 +323,14 @@ head_text(KvgHttpExchange *x, int status, const KvgHeader *headers, size_t n_hea
     GString *out = g_string_sized_new(512);
     g_string_append_printf(out, "HTTP/1.1 %d %s\r\nx-amzn-RequestId: %s\r\n", status,
                            reason_of(status), x->request_id);
-    for (size_t i = 0; i < n_headers; i++)
+    bool has_date = false; /* a handler may play a service with another clock */
+    for (size_t i = 0; i < n_headers; i++) {
+        has_date = has_date || g_ascii_strcasecmp(headers[i].name, "date") == 0;
         if (may_send(&headers[i]))
             g_string_append_printf(out, "%s: %s\r\n", headers[i].name, headers[i].value);
-    append_date(out);
+    }
+    if (!has_date)
+        append_date(out);
     return out;
 }
 

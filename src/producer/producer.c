@@ -108,7 +108,8 @@ kvg_producer_new(const KvgProducerOptions *options, GError **error)
         .region = options->region,
         .base_url = base_url,
         .ca_path = options->ca_path,
-        .user_agent = options->user_agent != NULL ? options->user_agent : "kvg/" KVG_VERSION};
+        .user_agent = options->user_agent != NULL ? options->user_agent : "kvg/" KVG_VERSION,
+        .backlog_bps = options->backlog_bps};
     KvgUploader *uploader = kvg_uploader_start(&upload, error);
     if (uploader == NULL)
         return NULL;
@@ -275,6 +276,10 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
         .retention_hours = options->retention_hours,
         .media_type = options->media_type != NULL ? options->media_type : "video/h264",
         .gather_us = options->gather_us != 0 ? options->gather_us : DEFAULT_GATHER_US,
+        .live_first = options->catch_up == KVG_CATCH_UP_LIVE_FIRST,
+        .backlog_bps = options->backlog_bps,
+        .stale_us = options->stale_ms * INT64_C(1000),
+        .pause_us = options->pause_ms * INT64_C(1000),
         .on_state = on_upload_state,
         .on_persisted = on_upload_persisted,
         .on_ack = options->ack_notify != NULL ? on_upload_ack : NULL,
@@ -467,6 +472,7 @@ kvg_stream_put_frame(KvgStream *stream, const KvgFrame *frame, GError **error)
     stream->mine.has_loss = false;
     stream->mine.said_full = false;
     count_frame(stream, &stream->shared.frames_put, g_bytes_get_size(frame->data));
+    kvg_upload_note_put(atomic_load(&stream->upload), g_bytes_get_size(frame->data));
     return true;
 }
 
@@ -510,6 +516,26 @@ kvg_stream_put_metadata(
 
 /* ---- stats, close ---- */
 
+static void
+add_session_stats(KvgStreamStats *stats, const KvgSessionCounts *counts)
+{
+    G_STATIC_ASSERT(sizeof stats->session_ends == sizeof counts->ends);
+    memcpy(stats->session_ends, counts->ends, sizeof counts->ends);
+    stats->fragments_resent = counts->fragments_resent;
+    stats->acks_buffering = counts->acks[KVG_ACK_BUFFERING];
+    stats->acks_received = counts->acks[KVG_ACK_RECEIVED];
+    stats->acks_persisted = counts->acks[KVG_ACK_PERSISTED];
+    stats->acks_error = counts->acks[KVG_ACK_ERROR];
+    stats->acks_idle = counts->acks[KVG_ACK_IDLE];
+    stats->last_error_id = counts->last_error_id;
+    stats->throttled = counts->throttled;
+    stats->failures = counts->failures;
+    stats->clock_corrections = counts->clock_corrections;
+    stats->connect_ms = counts->connect_ms;
+    stats->buffering_latency_ms = counts->buffering_ms;
+    stats->received_latency_ms = counts->received_ms;
+}
+
 void
 kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats)
 {
@@ -535,6 +561,8 @@ kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats)
         .credentials_expire_wall_ms = upload.credentials_expire_wall_ms,
     };
     g_strlcpy(stats->reason, upload.reason, sizeof stats->reason);
+    add_session_stats(stats, &upload.counts);
+    stats->clock_offset_ms = upload.clock_offset_ms;
     pthread_mutex_lock(&stream->lock);
     stats->frames_put = stream->shared.frames_put;
     stats->frames_dropped_invalid = stream->shared.frames_invalid;

@@ -8,8 +8,10 @@
 struct _KvgBody {
     KvgSpoolReader *reader;
     KvgSession *session;
-    void (*on_event)(KvgSessionEvent *event, void *user_data);
+    unsigned call;
+    KvgSessionAdmit (*on_event)(KvgSessionEvent *event, void *user_data);
     void *user_data;
+    bool has_position;
 
     GByteArray
         *head; /* element heads not yet handed over; a few hundred bytes, or one MKV header */
@@ -26,6 +28,8 @@ struct _KvgBody {
     /* the fragment being read */
     bool is_open;
     bool skips;
+    bool in_cluster; /* a Cluster is open on the wire, or would be if it were not for `skips` */
+    bool is_marked;  /* the last thing on the wire is an end-of-fragment tag */
     GPtrArray *tags; /* name, value, name... of the fragment; they follow its last frame */
     uint64_t fragment;
     int64_t timecode_ms;
@@ -36,12 +40,14 @@ struct _KvgBody {
 KvgBody *
 kvg_body_new(KvgSpool *spool,
              KvgSession *session,
-             void (*on_event)(KvgSessionEvent *event, void *user_data),
+             unsigned call,
+             KvgSessionAdmit (*on_event)(KvgSessionEvent *event, void *user_data),
              void *user_data)
 {
     KvgBody *body = g_new0(KvgBody, 1);
     body->reader = kvg_spool_reader_new(spool);
     body->session = session;
+    body->call = call;
     body->on_event = on_event;
     body->user_data = user_data;
     body->head = g_byte_array_new();
@@ -77,15 +83,6 @@ kvg_body_is_empty(const KvgBody *body)
     return !body->has_blocks;
 }
 
-/* Ends the body by our own decision; the session learns of it. */
-static void
-end_session(KvgBody *body)
-{
-    KvgSessionEvent event = {.kind = KVG_SESSION_ON_BODY_END};
-    body->is_ended = true;
-    body->on_event(&event, body->user_data);
-}
-
 static void
 take_tracks(KvgBody *body, const KvgSpoolEvent *event)
 {
@@ -95,27 +92,14 @@ take_tracks(KvgBody *body, const KvgSpoolEvent *event)
 }
 
 static void
-begin_fragment(KvgBody *body, const KvgSpoolEvent *event, int64_t now_us)
+begin_cluster(KvgBody *body, int64_t timecode_ms)
 {
-    /* One Segment per request: other tracks need a request of their own. */
-    const bool other_tracks = body->sent_header != NULL && body->header != NULL &&
-                              !g_bytes_equal(body->sent_header, body->header);
-    if (other_tracks || kvg_session_wants_new(body->session, now_us, event->timecode_ms)) {
-        end_session(body);
-        return;
-    }
-    body->is_open = true;
-    body->fragment = event->fragment;
-    body->timecode_ms = event->timecode_ms;
-    body->skips = kvg_session_skips(body->session, event->fragment) || body->header == NULL;
+    body->in_cluster = true;
+    body->is_marked = false;
+    body->timecode_ms = timecode_ms;
     body->n_frames = 0;
-    g_ptr_array_set_size(body->tags, 0);
-    body->last_us = body->max_us = body->end_us = event->timecode_ms * 1000;
+    body->last_us = body->max_us = body->end_us = timecode_ms * 1000;
     body->gap_us = 0;
-    KvgSessionEvent begin = {.kind = KVG_SESSION_ON_BEGIN,
-                             .fragment = event->fragment,
-                             .timecode_ms = event->timecode_ms};
-    body->on_event(&begin, body->user_data);
     if (body->skips)
         return;
     if (body->sent_header == NULL) {
@@ -124,7 +108,46 @@ begin_fragment(KvgBody *body, const KvgSpoolEvent *event, int64_t now_us)
         const void *data = g_bytes_get_data(body->header, &len);
         g_byte_array_append(body->head, data, (guint)len);
     }
-    kvg_mkv_write_cluster(body->head, (uint64_t)MAX(event->timecode_ms, 0));
+    kvg_mkv_write_cluster(body->head, (uint64_t)MAX(timecode_ms, 0));
+}
+
+static void
+begin_fragment(KvgBody *body, const KvgSpoolEvent *event)
+{
+    KvgSessionEvent begin = {.kind = KVG_SESSION_ON_BEGIN,
+                             .fragment = event->fragment,
+                             .timecode_ms = event->timecode_ms,
+                             /* One Segment per request: other tracks need one of their own. */
+                             .new_tracks = body->sent_header != NULL && body->header != NULL &&
+                                           !g_bytes_equal(body->sent_header, body->header)};
+    switch (body->on_event(&begin, body->user_data)) {
+    case KVG_ADMIT_STOP:
+        body->is_ended = true;
+        return;
+    case KVG_ADMIT_PASS:
+        kvg_spool_seek(body->reader, event->fragment + 1);
+        return;
+    case KVG_ADMIT_READ_OVER:
+        body->skips = true;
+        break;
+    case KVG_ADMIT_SEND:
+        body->skips = body->header == NULL;
+        break;
+    }
+    body->is_open = true;
+    body->fragment = event->fragment;
+    g_ptr_array_set_size(body->tags, 0);
+    begin_cluster(body, event->timecode_ms);
+}
+
+/* The camera goes on in a fragment that was ended on the wire: in a Cluster of its own. */
+static void
+begin_piece(KvgBody *body, const KvgFrame *frame)
+{
+    begin_cluster(body, MAX(frame->pts_us / 1000, body->max_us / 1000 + 1));
+    KvgSessionEvent event = {
+        .kind = KVG_SESSION_ON_PIECE, .fragment = body->fragment, .timecode_ms = body->timecode_ms};
+    body->on_event(&event, body->user_data);
 }
 
 static void
@@ -132,6 +155,8 @@ put_frame(KvgBody *body, const KvgFrame *frame)
 {
     if (!body->is_open)
         return;
+    if (!body->in_cluster)
+        begin_piece(body, frame);
     body->n_frames++;
     const int64_t step_us = frame->pts_us - body->last_us;
     if (step_us > 0)
@@ -172,42 +197,84 @@ take_tag(KvgBody *body, KvgSpoolEvent *event)
     g_ptr_array_add(body->tags, g_steal_pointer(&event->tag_value));
 }
 
+/* The piece in the open Cluster is whole. @is_last: and with it the fragment. */
+static void
+end_piece(KvgBody *body, bool is_last)
+{
+    write_tags(body);
+    const bool is_empty = !body->in_cluster;
+    KvgSessionEvent event = {.kind = KVG_SESSION_ON_FRAGMENT,
+                             .fragment = body->fragment,
+                             .is_last = is_last,
+                             .timecode_ms = body->timecode_ms,
+                             .latest_ms = body->max_us / 1000,
+                             .media_ms = is_empty ? 0 : body->end_us / 1000 - body->timecode_ms,
+                             .n_frames = is_empty ? 0 : body->n_frames};
+    body->in_cluster = false;
+    body->on_event(&event, body->user_data);
+}
+
 static void
 end_fragment(KvgBody *body)
 {
     if (!body->is_open)
         return;
     body->is_open = false;
-    write_tags(body);
-    KvgSessionEvent event = {.kind = KVG_SESSION_ON_FRAGMENT,
-                             .fragment = body->fragment,
-                             .timecode_ms = body->timecode_ms,
-                             .latest_ms = body->max_us / 1000,
-                             .media_ms = body->end_us / 1000 - body->timecode_ms,
-                             .n_frames = body->n_frames};
+    end_piece(body, true);
+}
+
+void
+kvg_body_end_fragment(KvgBody *body)
+{
+    if (body->is_marked || !body->has_blocks || body->is_ended)
+        return;
+    if (body->is_open && body->in_cluster)
+        end_piece(body, false);
+    kvg_mkv_write_tag(body->head, KVG_END_OF_FRAGMENT, "");
+    body->is_marked = true;
+}
+
+static void
+pass_gap(KvgBody *body, const KvgSpoolEvent *spool_event)
+{
+    KvgSessionEvent event = {.kind = KVG_SESSION_ON_GAP,
+                             .fragment = spool_event->fragment,
+                             .gap_end = spool_event->gap_end};
+    body->is_open = body->in_cluster = false;
     body->on_event(&event, body->user_data);
+}
+
+/* Nothing more is in the spool now. */
+static KvgBodyStep
+ask_whether_to_wait(KvgBody *body)
+{
+    KvgSessionEvent event = {.kind = KVG_SESSION_ON_EMPTY};
+    if (body->is_open || body->on_event(&event, body->user_data) != KVG_ADMIT_STOP)
+        return KVG_BODY_STARVED;
+    body->is_ended = true;
+    return KVG_BODY_END;
 }
 
 /* Reads one spool event. */
 static KvgBodyStep
-pull(KvgBody *body, int64_t now_us, GError **error)
+pull(KvgBody *body, GError **error)
 {
-    if (!kvg_session_may_send(body->session))
+    if (!kvg_session_may_send(body->session, body->call))
         return KVG_BODY_STARVED;
+    if (!body->has_position)
+        kvg_spool_seek(body->reader, kvg_session_start(body->session, body->call));
+    body->has_position = true;
     g_auto(KvgSpoolEvent) event = {0};
     if (!kvg_spool_read(body->reader, &event, error))
         return KVG_BODY_FAILED;
     switch (event.kind) {
     case KVG_SPOOL_NONE:
-        if (!kvg_session_is_closing(body->session) || body->is_open)
-            return KVG_BODY_STARVED;
-        end_session(body);
-        return KVG_BODY_END;
+        return ask_whether_to_wait(body);
     case KVG_SPOOL_TRACKS:
         take_tracks(body, &event);
         break;
     case KVG_SPOOL_BEGIN:
-        begin_fragment(body, &event, now_us);
+        begin_fragment(body, &event);
         break;
     case KVG_SPOOL_FRAME:
         put_frame(body, &event.frame);
@@ -219,7 +286,7 @@ pull(KvgBody *body, int64_t now_us, GError **error)
         end_fragment(body);
         break;
     case KVG_SPOOL_GAP:
-        body->is_open = false;
+        pass_gap(body, &event);
         break;
     }
     return KVG_BODY_DATA;
@@ -251,7 +318,7 @@ copy_ready(KvgBody *body, uint8_t *out, size_t room)
 }
 
 KvgBodyStep
-kvg_body_read(KvgBody *body, void *buffer, size_t size, size_t *len, int64_t now_us, GError **error)
+kvg_body_read(KvgBody *body, void *buffer, size_t size, size_t *len, GError **error)
 {
     KvgBodyStep step = KVG_BODY_DATA;
     *len = 0;
@@ -261,7 +328,7 @@ kvg_body_read(KvgBody *body, void *buffer, size_t size, size_t *len, int64_t now
             continue;
         if (*len == size)
             break;
-        step = body->is_ended ? KVG_BODY_END : pull(body, now_us, error);
+        step = body->is_ended ? KVG_BODY_END : pull(body, error);
         if (step != KVG_BODY_DATA)
             break;
     }

@@ -26,6 +26,15 @@ kvg_putmedia_host(const char *endpoint, GError **error)
     return g_strdup(rest);
 }
 
+void
+kvg_putmedia_headers_free(struct curl_slist *headers)
+{
+    /* They hold a session token and a signature. */
+    for (struct curl_slist *line = headers; line != NULL; line = line->next)
+        explicit_bzero(line->data, strlen(line->data));
+    curl_slist_free_all(headers);
+}
+
 static struct curl_slist *
 append_header(struct curl_slist *list, const char *name, const char *value)
 {

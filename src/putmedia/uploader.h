@@ -1,5 +1,5 @@
-/* The uploader: one thread and one curl_multi for all streams. Each stream owns at most one
- * PutMedia transfer, fed from its spool, and one control-plane call at a time. Hides: curl,
+/* The uploader: one thread and one curl_multi for all streams. Each stream owns at most two
+ * PutMedia transfers, fed from its spool, and one control-plane call at a time. Hides: curl,
  * threads, signing. What to do when is decided in session.c. */
 #pragma once
 
@@ -16,6 +16,7 @@ typedef struct {
     const char *base_url;   /* required: control plane, no trailing slash */
     const char *ca_path;    /* NULL: the system's store */
     const char *user_agent; /* required */
+    uint64_t backlog_bps;   /* for the backlog of all streams; 0: no limit */
 } KvgUploaderOptions;
 
 /* Starts the thread. */
@@ -31,6 +32,9 @@ typedef struct {
     uint32_t retention_hours;
     const char *media_type; /* required when @create */
     uint32_t gather_us;
+    bool live_first;
+    uint64_t backlog_bps;       /* 0: no limit */
+    int64_t stale_us, pause_us; /* 0: as session.h says */
     /* On the uploader thread at each change of state or reason; NULL for none. */
     void (*on_state)(KvgSessionState state, const char *reason, void *user_data);
     /* On the uploader thread when the cursor moved over @fragment; NULL for none. */
@@ -45,6 +49,9 @@ KvgUpload *kvg_uploader_add(KvgUploader *uploader, const KvgUploadOptions *optio
 /* The spool has something new. Cheap; takes a lock only if the uploader is not awake yet.
  * Thread: any. */
 void kvg_upload_wake(KvgUpload *upload);
+/* The camera has delivered @bytes more: the limit of the backlog does not count them. Thread: any.
+ */
+void kvg_upload_note_put(KvgUpload *upload, size_t bytes);
 /* Sends what there is and waits at most @timeout_ms until all of it is persisted: true. */
 bool kvg_upload_flush(KvgUpload *upload, int64_t timeout_ms);
 /* Stops and frees; does not wait for the network. No callback comes after it returns. NULL is fine.
@@ -57,6 +64,7 @@ typedef struct {
     KvgSessionCounts counts;
     uint64_t bytes_sent;
     int64_t credentials_expire_wall_ms;
+    int64_t clock_offset_ms;
     int64_t first_persisted_mono_us, last_persisted_mono_us;
 } KvgUploadStats;
 /* Thread: any. */

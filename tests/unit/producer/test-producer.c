@@ -28,7 +28,13 @@ typedef struct {
     pthread_mutex_t lock;
     GHashTable *fragments; /* timecode -> GPtrArray of Frame: what is persisted */
     GHashTable *headers;   /* timecode -> GBytes: the MKV header it came with */
+    GHashTable *tags;      /* timecode -> GString "name=value;..." */
+    GArray *order;         /* int64_t: timecodes as they arrived */
     unsigned n_put, n_create, n_describe, n_endpoint;
+    unsigned n_open, max_open; /* PutMedia calls at a time */
+    unsigned n_skewed;         /* refused for their date */
+    int64_t clock_ms;          /* added to the clock of this machine */
+    unsigned max_calls;        /* refuses more at a time; 0: any number */
     /* misbehaviour, each used up by one session or call */
     unsigned missing;       /* DescribeStream: not found until created */
     unsigned refuse;        /* PutMedia: 403 */
@@ -50,6 +56,12 @@ static void
 frames_free(void *data)
 {
     g_ptr_array_unref(data);
+}
+
+static void
+tags_free(void *data)
+{
+    g_string_free(data, TRUE);
 }
 
 static void
@@ -87,6 +99,7 @@ typedef struct {
     KvgMkvParser *parser;
     GBytes *header;
     GPtrArray *frames; /* of the open fragment; NULL: none */
+    GString *tags;
     int64_t timecode_ms;
     unsigned n_blocks, reset_after;
     bool is_over; /* error ack sent, or cut */
@@ -108,6 +121,8 @@ finish_fragment(Ingest *in)
         key[0] = key[1] = in->timecode_ms;
         g_hash_table_replace(service->headers, g_memdup2(key, sizeof *key),
                              g_bytes_ref(in->header));
+        g_hash_table_replace(service->tags, g_memdup2(key, sizeof *key),
+                             g_string_new(in->tags->str));
         g_hash_table_replace(service->fragments, key, g_steal_pointer(&in->frames));
     }
     pthread_mutex_unlock(&service->lock);
@@ -132,6 +147,10 @@ take_event(Ingest *in, const KvgMkvEvent *event)
         if (in->is_over)
             return;
         in->timecode_ms = (int64_t)event->timecode;
+        g_string_truncate(in->tags, 0);
+        pthread_mutex_lock(&in->service->lock);
+        g_array_append_val(in->service->order, in->timecode_ms);
+        pthread_mutex_unlock(&in->service->lock);
         in->frames = g_ptr_array_new_with_free_func(frame_free);
         send_ack(in->x, KVG_ACK_BUFFERING, in->timecode_ms, 0);
     } else if (event->kind == KVG_MKV_BLOCK) {
@@ -142,6 +161,10 @@ take_event(Ingest *in, const KvgMkvEvent *event)
         g_ptr_array_add(in->frames, frame);
         in->n_blocks++;
         in->is_over = in->reset_after != 0 && in->n_blocks >= in->reset_after;
+    } else if (event->kind == KVG_MKV_TAG) {
+        g_string_append_printf(in->tags, "%s=%s;", event->name, event->value);
+        if (strcmp(event->name, "AWS_KINESISVIDEO_END_OF_FRAGMENT") == 0)
+            finish_fragment(in);
     }
 }
 
@@ -188,10 +211,19 @@ serve_put(Service *service, KvgHttpExchange *x)
         return;
     }
     pthread_mutex_lock(&service->lock);
+    if (service->max_calls != 0 && service->n_open >= service->max_calls) {
+        static const KvgHeader type[] = {{"x-amzn-ErrorType", "ConnectionLimitExceededException"}};
+        pthread_mutex_unlock(&service->lock);
+        kvg_http_respond(x, 400, type, 1, "{}", 2);
+        return;
+    }
     service->n_put++;
+    service->n_open++;
+    service->max_open = MAX(service->max_open, service->n_open);
     Ingest in = {.service = service,
                  .x = x,
                  .parser = kvg_mkv_parser_new(),
+                 .tags = g_string_new(NULL),
                  .reset_after = service->reset_after};
     service->reset_after = 0;
     pthread_mutex_unlock(&service->lock);
@@ -199,7 +231,35 @@ serve_put(Service *service, KvgHttpExchange *x)
     take_body(&in);
     g_clear_pointer(&in.frames, g_ptr_array_unref);
     g_clear_pointer(&in.header, g_bytes_unref);
+    g_string_free(in.tags, TRUE);
     kvg_mkv_parser_free(in.parser);
+    pthread_mutex_lock(&service->lock);
+    service->n_open--;
+    pthread_mutex_unlock(&service->lock);
+}
+
+/* As the service: a signature is good for five minutes of its own clock. */
+static bool
+check_date(Service *service, KvgHttpExchange *x)
+{
+    const char *date = kvg_http_header(x, "x-amz-date");
+    g_assert_nonnull(date);
+    g_autofree char *iso = g_strdup_printf("%.4s-%.2s-%.2sT%.2s:%.2s:%.2sZ", date, date + 4,
+                                           date + 6, date + 9, date + 11, date + 13);
+    g_autoptr(GDateTime) signed_at = g_date_time_new_from_iso8601(iso, NULL);
+    const int64_t now_s = (g_get_real_time() / 1000 + service->clock_ms) / 1000;
+    if (ABS(g_date_time_to_unix(signed_at) - now_s) < 300)
+        return true;
+    g_autoptr(GDateTime) now = g_date_time_new_from_unix_utc(now_s);
+    g_autofree char *text = g_date_time_format(now, "%a, %d %b %Y %H:%M:%S GMT");
+    const KvgHeader headers[] = {{"Date", text}, {"x-amzn-ErrorType", "InvalidSignatureException"}};
+    static const char body[] = "{\"message\":\"Signature expired: 1 is now earlier than 2\"}";
+    pthread_mutex_lock(&service->lock);
+    service->n_skewed++;
+    pthread_mutex_unlock(&service->lock);
+    kvg_http_close_after(x);
+    kvg_http_respond(x, 403, headers, 2, body, strlen(body));
+    return false;
 }
 
 static void
@@ -207,6 +267,8 @@ serve(KvgHttpExchange *x, void *user_data)
 {
     Service *service = user_data;
     const char *path = kvg_http_path(x);
+    if (!check_date(service, x))
+        return;
     if (strcmp(path, "/putMedia") == 0) {
         serve_put(service, x);
         return;
@@ -263,6 +325,8 @@ typedef struct {
     char *spool;
     KvgCredentials *credentials;
     KvgProducer *producer;
+    KvgProducerOptions producer_options; /* beyond the usual */
+    KvgStreamOptions options;
     KvgStream *stream;
     GPtrArray *sent; /* Frame */
     int64_t next_us;
@@ -273,12 +337,17 @@ start_producer(Fixture *x)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *endpoint = g_strdup_printf("http://127.0.0.1:%u", x->service.port);
-    const KvgProducerOptions options = {
-        .region = "us-east-1", .endpoint = endpoint, .spool_path = x->spool};
+    KvgProducerOptions options = x->producer_options;
+    options.region = "us-east-1";
+    options.endpoint = endpoint;
+    options.spool_path = x->spool;
     x->producer = kvg_producer_new(&options, &error);
     g_assert_no_error(error);
-    const KvgStreamOptions stream = {
-        .name = "gate", .credentials = x->credentials, .create = true, .retention_hours = 24};
+    KvgStreamOptions stream = x->options;
+    stream.name = "gate";
+    stream.credentials = x->credentials;
+    stream.create = true;
+    stream.retention_hours = 24;
     x->stream = kvg_producer_open_stream(x->producer, &stream, &error);
     g_assert_no_error(error);
 }
@@ -289,6 +358,8 @@ set_up(Fixture *x, gconstpointer unused)
     pthread_mutex_init(&x->service.lock, NULL);
     x->service.fragments = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, frames_free);
     x->service.headers = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, bytes_free);
+    x->service.tags = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, tags_free);
+    x->service.order = g_array_new(FALSE, FALSE, sizeof(int64_t));
     x->spool = g_dir_make_tmp("kvg-producer-XXXXXX", NULL);
     x->credentials = kvg_credentials_new_static("AKIDEXAMPLE", "secret", NULL);
     x->sent = g_ptr_array_new_with_free_func(frame_free);
@@ -312,6 +383,8 @@ tear_down(Fixture *x, gconstpointer unused)
     service_stop(&x->service);
     g_hash_table_unref(x->service.fragments);
     g_hash_table_unref(x->service.headers);
+    g_hash_table_unref(x->service.tags);
+    g_array_unref(x->service.order);
     pthread_mutex_destroy(&x->service.lock);
     kvg_credentials_unref(x->credentials);
     g_ptr_array_unref(x->sent);
@@ -642,8 +715,225 @@ test_metadata_limits(Fixture *x, gconstpointer unused)
     close_stream(x);
 }
 
+/* ---- one session follows another, pauses, clocks, backlogs ---- */
+
+static const char *
+tags_of(Fixture *x, int64_t timecode_ms)
+{
+    const GString *tags = g_hash_table_lookup(x->service.tags, &timecode_ms);
+    g_assert_nonnull(tags);
+    return tags->str;
+}
+
+static void
+put_metadata(Fixture *x, const char *name, const char *value, bool persistent)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_true(kvg_stream_put_metadata(x->stream, name, value, persistent, &error));
+    g_assert_no_error(error);
+}
+
+/* Metadata labels the fragment that is being recorded, or the next one; persistent ones all. */
+static void
+test_metadata(Fixture *x, gconstpointer unused)
+{
+    const int64_t start_ms = x->next_us / 1000;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_metadata(x, "before", "first", false);
+    put_metadata(x, "site", "north", true);
+    put_frames(x, GOP - 5);
+    put_metadata(x, "gate", "open", false);
+    put_frames(x, 5);
+    put_frames(x, GOP);
+    put_metadata(x, "site", "", true);
+    put_frames(x, GOP);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpstr(tags_of(x, start_ms), ==, "before=first;site=north;gate=open;");
+    g_assert_cmpstr(tags_of(x, start_ms + 1000), ==, "site=north;");
+    g_assert_cmpstr(tags_of(x, start_ms + 2000), ==, "");
+}
+
+/* A camera that pauses in the middle of a GOP: what it sent is persisted without waiting for more,
+ * and what comes later is not lost. */
+static void
+test_pause(Fixture *x, gconstpointer unused)
+{
+    x->options.pause_ms = 200;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    const int64_t start_ms = x->next_us / 1000;
+    put_frames(x, 10);
+    put_metadata(x, "a", "1", false);
+    KvgStreamStats stats;
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        g_usleep(5000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while (stats.acks_persisted == 0 && g_get_monotonic_time() < until_us);
+    g_assert_cmpuint(stats.acks_persisted, ==, 1);
+    g_assert_cmpuint(stats.sessions, ==, 1);
+    g_assert_cmpuint(stats.fragments_persisted, ==, 0);
+    put_frames(x, 1); /* the first of a new GOP would be a key frame; this one is no fragment's */
+    x->next_us += 5000000;
+    put_frames(x, GOP);
+    wait_persisted(x, 1, &stats);
+    g_assert_cmpuint(stats.sessions, ==, 1);
+    close_stream(x);
+    g_assert_cmpstr(tags_of(x, start_ms), ==, "a=1;AWS_KINESISVIDEO_END_OF_FRAGMENT=;");
+    expect_all(x);
+}
+
+/* Nobody is there, not even a name for the stream: everything is kept, and goes up later. */
+static void
+test_offline_first(Fixture *x, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_build_filename(x->spool, "keys", NULL);
+    kvg_credentials_unref(x->credentials);
+    x->credentials = kvg_credentials_new_file(path);
+    x->service.missing = 1;
+    service_stop(&x->service);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 4 * GOP);
+    KvgStreamStats stats;
+    do {
+        g_usleep(5000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while (stats.failures == 0);
+    g_assert_nonnull(strstr(stats.reason, "keys"));
+    g_assert_cmpuint(stats.frames_put, ==, 4 * GOP);
+    g_assert_cmpuint(stats.spool_fragments, ==, 4);
+    service_start(&x->service);
+    g_assert_true(g_file_set_contents(path, "CREDENTIALS AKIDEXAMPLE secret", -1, &error));
+    wait_persisted(x, 3, &stats);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_create, ==, 1);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
+/* A clock an hour off: one refusal in the control plane, none at PutMedia, and no waiting. */
+static void
+test_clock(Fixture *x, gconstpointer data)
+{
+    x->service.clock_ms = GPOINTER_TO_INT(data) * INT64_C(1000);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 3 * GOP);
+    KvgStreamStats stats;
+    wait_persisted(x, 2, &stats);
+    g_assert_cmpuint(stats.clock_corrections, ==, 1);
+    g_assert_cmpint(ABS(stats.clock_offset_ms - x->service.clock_ms), <, 5000);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(x->service.n_skewed, ==, 1);
+}
+
+/* Credentials run out: the next session is open beside the first one before it takes over. */
+static void
+test_rotation(Fixture *x, gconstpointer unused)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_build_filename(x->spool, "keys", NULL);
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+        g_autoptr(GDateTime) end = g_date_time_add_seconds(now, i == 0 ? 36 : 3600);
+        g_autofree char *date = g_date_time_format(end, "%Y-%m-%dT%H:%M:%SZ");
+        g_autofree char *text = g_strdup_printf("CREDENTIALS KEY%d %s secret token", i, date);
+        g_assert_true(g_file_set_contents(path, text, -1, &error));
+        if (i > 0)
+            break;
+        kvg_credentials_unref(x->credentials);
+        x->credentials = kvg_credentials_new_file(path);
+        start_producer(x);
+        set_tracks(x, "avcc");
+        put_frames(x, GOP + 1);
+        KvgStreamStats stats;
+        wait_persisted(x, 1, &stats);
+    }
+    KvgStreamStats stats;
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        put_frames(x, GOP);
+        g_usleep(100000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while (stats.session_ends[KVG_STREAM_END_ROTATED] == 0 && g_get_monotonic_time() < until_us);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(stats.session_ends[KVG_STREAM_END_ROTATED], ==, 1);
+    g_assert_cmpuint(stats.failures, ==, 0);
+    g_assert_cmpuint(stats.fragments_resent, ==, 0);
+    g_assert_cmpuint(x->service.n_put, ==, 2);
+    g_assert_cmpuint(x->service.max_open, ==, 2);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+}
+
+/* A backlog from an earlier process. */
+static void
+make_backlog(Fixture *x, unsigned n_fragments)
+{
+    service_stop(&x->service);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, n_fragments * GOP);
+    stop_producer(x);
+    service_start(&x->service);
+}
+
+/* The newest first, the rest behind it; with a service that allows one connection, in turns. */
+static void
+test_live_first(Fixture *x, gconstpointer data)
+{
+    make_backlog(x, 30);
+    x->options.catch_up = KVG_CATCH_UP_LIVE_FIRST;
+    x->service.max_calls = GPOINTER_TO_UINT(data);
+    start_producer(x);
+    set_tracks(x, "avcc");
+    const int64_t live_ms = x->next_us / 1000;
+    KvgStreamStats stats;
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        put_frames(x, GOP);
+        g_usleep(50000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while ((stats.fragments_persisted < 31 || stats.session_ends[KVG_STREAM_END_BACKLOG] == 0) &&
+             g_get_monotonic_time() < until_us);
+    g_assert_cmpuint(stats.session_ends[KVG_STREAM_END_BACKLOG], >, 0);
+    g_assert_cmpint(g_array_index(x->service.order, int64_t, 0), >=, live_ms - 1000);
+    close_stream(x);
+    expect_all(x);
+    g_assert_cmpuint(stats.frames_dropped, ==, 0);
+    g_assert_cmpuint(x->service.max_open, ==, x->service.max_calls != 0 ? 1 : 2);
+}
+
+/* The limit holds for the backlog, and what is live is not held up by it. */
+static void
+test_bandwidth(Fixture *x, gconstpointer unused)
+{
+    make_backlog(x, 20); /* 3 MB */
+    x->options.backlog_bps = 16000000;
+    start_producer(x);
+    const int64_t begin_us = g_get_monotonic_time();
+    KvgStreamStats stats;
+    wait_persisted(x, 19, &stats);
+    const double seconds = (double)(g_get_monotonic_time() - begin_us) / 1e6;
+    const double rate_bps = (double)stats.bytes_sent * 8 / seconds;
+    g_test_message("%.0f bit/s", rate_bps);
+    g_assert_cmpfloat(rate_bps, <, 24000000);
+    set_tracks(x, "avcc");
+    put_frames(x, 20 * GOP); /* live: as fast as it comes */
+    close_stream(x);
+    expect_all(x);
+}
+
 #define ADD(path, function)                                                                        \
     g_test_add("/producer/" path, Fixture, NULL, set_up, function, tear_down)
+
+#define ADD_DATA(path, number, function)                                                           \
+    g_test_add("/producer/" path, Fixture, GINT_TO_POINTER(number), set_up, function, tear_down)
 
 int
 main(int argc, char **argv)
@@ -662,5 +952,14 @@ main(int argc, char **argv)
     ADD("invalid", test_invalid);
     ADD("nothing", test_nothing);
     ADD("metadata-limits", test_metadata_limits);
+    ADD("metadata", test_metadata);
+    ADD("pause", test_pause);
+    ADD("offline-first", test_offline_first);
+    ADD_DATA("clock/ahead", 3600, test_clock);
+    ADD_DATA("clock/behind", -3600, test_clock);
+    ADD("rotation", test_rotation);
+    ADD_DATA("live-first/beside", 0, test_live_first);
+    ADD_DATA("live-first/in-turn", 1, test_live_first);
+    ADD("bandwidth", test_bandwidth);
     return g_test_run();
 }

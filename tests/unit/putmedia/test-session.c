@@ -2,20 +2,24 @@
 #include "putmedia/session.h"
 
 #define SECOND INT64_C(1000000)
+#define MINUTE (60 * SECOND)
 
 typedef struct {
     KvgSession *session;
+    KvgSessionOptions options;
     int64_t now_us;
-    bool has_data;
+    uint64_t oldest, newest; /* in the spool */
     KvgSessionActions actions;
 } Fixture;
 
 static void
 set_up(Fixture *x, gconstpointer unused)
 {
-    x->session = kvg_session_new(true);
+    x->options.create = true;
+    x->session = kvg_session_new(&x->options);
     x->now_us = 1000 * SECOND;
-    x->has_data = true;
+    x->oldest = 1;
+    x->newest = 2;
 }
 
 static void
@@ -25,28 +29,68 @@ tear_down(Fixture *x, gconstpointer unused)
 }
 
 static void
-step(Fixture *x, KvgSessionEvent event)
+again(Fixture *x)
 {
-    event.now_us = x->now_us;
-    event.has_data = x->has_data;
-    kvg_session_step(x->session, &event, &x->actions);
-    x->actions.todo &= ~(unsigned)KVG_SESSION_DO_NOTIFY;
+    tear_down(x, NULL);
+    set_up(x, NULL);
 }
 
 static void
-expect(const Fixture *x, KvgSessionState state, unsigned todo)
+step(Fixture *x, KvgSessionEvent event)
 {
-    g_assert_cmpstr(kvg_session_state_to_string(kvg_session_state(x->session)), ==,
-                    kvg_session_state_to_string(state));
-    g_assert_cmphex(x->actions.todo, ==, todo);
+    event.now_us = x->now_us;
+    event.oldest = x->oldest;
+    event.newest = x->newest;
+    kvg_session_step(x->session, &event, &x->actions);
+    if (x->actions.todo & KVG_SESSION_DO_PERSIST) {
+        x->oldest = x->actions.persisted + 1;
+        if (x->oldest > x->newest)
+            x->oldest = x->newest = 0;
+    }
+    x->actions.todo &= ~(unsigned)(KVG_SESSION_DO_NOTIFY | KVG_SESSION_DO_COMPLAIN);
 }
 
 #define STEP(x, ...) step(x, (KvgSessionEvent){__VA_ARGS__})
 
 static void
+expect_state(const Fixture *x, KvgSessionState state)
+{
+    g_assert_cmpstr(kvg_session_state_to_string(kvg_session_state(x->session)), ==,
+                    kvg_session_state_to_string(state));
+}
+
+static void
+expect_todo(const Fixture *x, KvgSessionState state, unsigned todo)
+{
+    expect_state(x, state);
+    g_assert_cmphex(x->actions.todo, ==, todo);
+}
+
+/* Bits of the calls to be opened and given up. */
+static void
+expect_calls(const Fixture *x, unsigned put, unsigned abort)
+{
+    g_assert_cmphex(x->actions.put, ==, put);
+    g_assert_cmphex(x->actions.abort, ==, abort);
+}
+
+static void
+expect_end(const Fixture *x, KvgStreamEnd end, uint64_t n)
+{
+    g_assert_cmpuint(kvg_session_counts(x->session)->ends[end], ==, n);
+}
+
+static void
 fail(Fixture *x, int code, const char *type)
 {
     STEP(x, .kind = KVG_SESSION_ON_FAILED, .code = code, .error_type = type, .text = "no");
+}
+
+static void
+fail_call(Fixture *x, unsigned call, int code, const char *type)
+{
+    STEP(x, .kind = KVG_SESSION_ON_PUT_FAILED, .call = call, .code = code, .error_type = type,
+         .text = "no", .end = KVG_STREAM_END_REFUSED);
 }
 
 static void
@@ -63,39 +107,69 @@ to_connect(Fixture *x, int64_t lifetime_ms)
     STEP(x, .kind = KVG_SESSION_ON_KEYS, .lifetime_ms = lifetime_ms);
     STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = true, .retention_hours = 24);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-    expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
+    expect_state(x, KVG_SESSION_CONNECT);
+    expect_calls(x, 1, 0);
+}
+
+static void
+open_call(Fixture *x, unsigned call)
+{
+    STEP(x, .kind = KVG_SESSION_ON_OPEN, .call = call);
 }
 
 static void
 to_streaming(Fixture *x)
 {
     to_connect(x, 0);
-    STEP(x, .kind = KVG_SESSION_ON_OPEN);
-    expect(x, KVG_SESSION_STREAMING, 0);
+    open_call(x, 0);
+    expect_todo(x, KVG_SESSION_STREAMING, 0);
 }
 
-static void
-begin(Fixture *x, uint64_t fragment)
+static KvgSessionAdmit
+begin(Fixture *x, unsigned call, uint64_t fragment)
 {
-    kvg_session_note_sent(x->session, x->now_us, false);
-    STEP(x, .kind = KVG_SESSION_ON_BEGIN, .fragment = fragment,
+    x->newest = MAX(x->newest, fragment);
+    if (x->oldest == 0)
+        x->oldest = fragment;
+    kvg_session_note_sent(x->session, call, x->now_us, false);
+    STEP(x, .kind = KVG_SESSION_ON_BEGIN, .call = call, .fragment = fragment,
          .timecode_ms = (int64_t)fragment * 2000);
+    return x->actions.admit;
 }
 
 static void
-send_fragment(Fixture *x, uint64_t fragment)
+finish(Fixture *x, unsigned call, uint64_t fragment)
 {
-    begin(x, fragment);
-    STEP(x, .kind = KVG_SESSION_ON_FRAGMENT, .fragment = fragment,
+    STEP(x, .kind = KVG_SESSION_ON_FRAGMENT, .call = call, .fragment = fragment, .is_last = true,
          .timecode_ms = (int64_t)fragment * 2000, .latest_ms = (int64_t)fragment * 2000 + 1960,
          .media_ms = 2000, .n_frames = 50);
 }
 
 static void
-acknowledge(Fixture *x, KvgAckType type, int64_t timecode_ms, int error_id)
+send_fragment(Fixture *x, unsigned call, uint64_t fragment)
+{
+    const KvgSessionAdmit admit = begin(x, call, fragment);
+    g_assert_true(admit == KVG_ADMIT_SEND || admit == KVG_ADMIT_READ_OVER);
+    finish(x, call, fragment);
+}
+
+static void
+acknowledge(Fixture *x, unsigned call, KvgAckType type, int64_t timecode_ms, int error_id)
 {
     const KvgAck ack = {.type = type, .timecode_ms = timecode_ms, .error_id = error_id};
-    STEP(x, .kind = KVG_SESSION_ON_ACK, .ack = &ack);
+    STEP(x, .kind = KVG_SESSION_ON_ACK, .call = call, .ack = &ack);
+}
+
+static void
+persist(Fixture *x, unsigned call, uint64_t fragment)
+{
+    acknowledge(x, call, KVG_ACK_PERSISTED, (int64_t)fragment * 2000, 0);
+}
+
+static void
+end_call(Fixture *x, unsigned call)
+{
+    STEP(x, .kind = KVG_SESSION_ON_END, .call = call);
 }
 
 /* ---- the way to streaming ---- */
@@ -104,23 +178,25 @@ static void
 test_start(Fixture *x, gconstpointer unused)
 {
     STEP(x, .kind = KVG_SESSION_ON_START);
-    expect(x, KVG_SESSION_KEYS, KVG_SESSION_DO_FETCH_KEYS);
+    expect_todo(x, KVG_SESSION_KEYS, KVG_SESSION_DO_FETCH_KEYS);
     STEP(x, .kind = KVG_SESSION_ON_KEYS, .lifetime_ms = 3600000);
-    expect(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+    expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
     fail(x, KVG_ERROR_NOT_FOUND, "ResourceNotFoundException");
-    expect(x, KVG_SESSION_CREATE, KVG_SESSION_DO_CREATE);
+    expect_todo(x, KVG_SESSION_CREATE, KVG_SESSION_DO_CREATE);
     STEP(x, .kind = KVG_SESSION_ON_CREATED);
-    expect(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+    expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
     STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = false, .retention_hours = 24);
-    expect(x, KVG_SESSION_WAITING, 0);
+    expect_todo(x, KVG_SESSION_WAITING, 0);
     pass_time(x, 30 * SECOND);
-    expect(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+    expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
     STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = true, .retention_hours = 24);
-    expect(x, KVG_SESSION_ENDPOINT, KVG_SESSION_DO_ENDPOINT);
+    expect_todo(x, KVG_SESSION_ENDPOINT, KVG_SESSION_DO_ENDPOINT);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-    expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
-    STEP(x, .kind = KVG_SESSION_ON_OPEN);
-    expect(x, KVG_SESSION_STREAMING, 0);
+    expect_state(x, KVG_SESSION_CONNECT);
+    expect_calls(x, 1, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 1);
+    open_call(x, 0);
+    expect_todo(x, KVG_SESSION_STREAMING, 0);
     g_assert_cmpuint(kvg_session_counts(x->session)->sessions, ==, 1);
 }
 
@@ -131,59 +207,140 @@ test_created_by_another(Fixture *x, gconstpointer unused)
     STEP(x, .kind = KVG_SESSION_ON_KEYS);
     fail(x, KVG_ERROR_NOT_FOUND, NULL);
     fail(x, KVG_ERROR_INVALID, "ResourceInUseException");
-    expect(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+    expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
 }
 
 static void
 test_may_not_create(Fixture *x, gconstpointer unused)
 {
     kvg_session_free(x->session);
-    x->session = kvg_session_new(false);
+    x->session = kvg_session_new(&(KvgSessionOptions){.create = false});
     STEP(x, .kind = KVG_SESSION_ON_START);
     STEP(x, .kind = KVG_SESSION_ON_KEYS);
     fail(x, KVG_ERROR_NOT_FOUND, NULL);
-    expect(x, KVG_SESSION_WAITING, 0);
+    expect_todo(x, KVG_SESSION_WAITING, 0);
 }
 
 /* No session is opened for nothing: the service would call it invalid media. */
 static void
 test_no_data(Fixture *x, gconstpointer unused)
 {
-    x->has_data = false;
+    x->oldest = x->newest = 0;
     STEP(x, .kind = KVG_SESSION_ON_START);
     STEP(x, .kind = KVG_SESSION_ON_KEYS);
     STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = true, .retention_hours = 24);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-    expect(x, KVG_SESSION_READY, 0);
-    x->has_data = true;
+    expect_todo(x, KVG_SESSION_READY, 0);
+    expect_calls(x, 0, 0);
+    x->oldest = x->newest = 1;
     STEP(x, .kind = KVG_SESSION_ON_DATA);
-    expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
+    expect_calls(x, 1, 0);
+}
+
+/* ---- failures of the control plane ---- */
+
+static const struct {
+    int code;
+    const char *type;
+    unsigned next; /* what is fetched again after the back-off */
+} describe_failures[] = {
+    {KVG_ERROR_AUTH, "AccessDeniedException",
+     KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
+    {KVG_ERROR_AUTH, "ExpiredTokenException",
+     KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
+    {KVG_ERROR_THROTTLED, "ClientLimitExceededException", KVG_SESSION_DO_DESCRIBE},
+    {KVG_ERROR_RETRY, NULL, KVG_SESSION_DO_DESCRIBE},
+    {KVG_ERROR_INVALID, "InvalidArgumentException", KVG_SESSION_DO_DESCRIBE},
+};
+
+static void
+test_describe_failures(Fixture *x, gconstpointer unused)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(describe_failures); i++) {
+        again(x);
+        STEP(x, .kind = KVG_SESSION_ON_START);
+        STEP(x, .kind = KVG_SESSION_ON_KEYS, .lifetime_ms = 3600000);
+        fail(x, describe_failures[i].code, describe_failures[i].type);
+        expect_todo(x, KVG_SESSION_WAITING, 0);
+        g_assert_cmpstr(kvg_session_reason(x->session), ==, "no");
+        pass_time(x, 20 * SECOND);
+        g_assert_cmphex(x->actions.todo, ==, describe_failures[i].next);
+    }
+}
+
+/* A clock that is wrong: corrected by the uploader, and tried again at once, but only once. */
+static void
+test_skew(Fixture *x, gconstpointer unused)
+{
+    STEP(x, .kind = KVG_SESSION_ON_START);
+    STEP(x, .kind = KVG_SESSION_ON_KEYS);
+    STEP(x, .kind = KVG_SESSION_ON_FAILED, .code = KVG_ERROR_AUTH, .is_skew = true, .text = "no");
+    expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+    STEP(x, .kind = KVG_SESSION_ON_FAILED, .code = KVG_ERROR_AUTH, .is_skew = true, .text = "no");
+    expect_todo(x, KVG_SESSION_WAITING, 0);
+    g_assert_cmpuint(kvg_session_counts(x->session)->clock_corrections, ==, 1);
+
+    again(x);
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    x->now_us += SECOND; /* beyond five calls a second */
+    for (int i = 0; i < 2; i++) {
+        STEP(x, .kind = KVG_SESSION_ON_PUT_FAILED, .call = 0, .code = KVG_ERROR_AUTH,
+             .is_skew = true, .text = "no", .end = KVG_STREAM_END_REFUSED);
+        expect_calls(x, i == 0 ? 1 : 0, 1);
+    }
+    expect_state(x, KVG_SESSION_WAITING);
+}
+
+/* The data plane may work where the control plane does not: the old endpoint is tried. */
+static void
+test_old_endpoint(Fixture *x, gconstpointer unused)
+{
+    to_streaming(x);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    pass_time(x, 20 * SECOND);
+    expect_todo(x, KVG_SESSION_ENDPOINT, KVG_SESSION_DO_ENDPOINT);
+    fail(x, KVG_ERROR_RETRY, NULL);
+    expect_calls(x, 1, 0);
+    /* But not one that was called wrong. */
+    fail_call(x, 0, KVG_ERROR_RETRY, "InvalidEndpointException");
+    pass_time(x, 20 * SECOND);
+    fail(x, KVG_ERROR_RETRY, NULL);
+    expect_state(x, KVG_SESSION_WAITING);
+    expect_calls(x, 0, 0);
 }
 
 /* ---- failures of PutMedia: what is asked for again after the back-off ---- */
 
+#define RENEW (KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS)
 static const struct {
     long status;
     const char *type;
     int code;
-    unsigned next;
+    unsigned next; /* 0: PutMedia */
 } refusals[] = {
     {400, "InvalidArgumentException", KVG_ERROR_INVALID, KVG_SESSION_DO_ENDPOINT},
     {400, "InvalidEndpointException", KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
-    {400, "ConnectionLimitExceededException", KVG_ERROR_THROTTLED, KVG_SESSION_DO_ENDPOINT},
-    {400, "ClientLimitExceededException", KVG_ERROR_THROTTLED, KVG_SESSION_DO_ENDPOINT},
-    {401, "NotAuthorizedException", KVG_ERROR_AUTH,
-     KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
-    {403, NULL, KVG_ERROR_AUTH, KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
-    {403, "ExpiredTokenException", KVG_ERROR_AUTH,
-     KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
-    {403, "InvalidSignatureException", KVG_ERROR_AUTH,
-     KVG_SESSION_DO_FETCH_KEYS | KVG_SESSION_DO_RENEW_KEYS},
+    {400, "ConnectionLimitExceededException", KVG_ERROR_THROTTLED, 0},
+    {400, "ClientLimitExceededException", KVG_ERROR_THROTTLED, 0},
+    {400, NULL, KVG_ERROR_INVALID, KVG_SESSION_DO_ENDPOINT},
+    {401, "NotAuthorizedException", KVG_ERROR_AUTH, RENEW},
+    {401, "AccessDeniedException", KVG_ERROR_AUTH, RENEW},
+    {403, NULL, KVG_ERROR_AUTH, RENEW},
+    {403, "ExpiredTokenException", KVG_ERROR_AUTH, RENEW},
+    {403, "UnrecognizedClientException", KVG_ERROR_AUTH, RENEW},
+    {403, "InvalidSignatureException", KVG_ERROR_AUTH, RENEW},
     {404, "ResourceNotFoundException", KVG_ERROR_NOT_FOUND, KVG_SESSION_DO_DESCRIBE},
+    {404, NULL, KVG_ERROR_NOT_FOUND, KVG_SESSION_DO_DESCRIBE},
+    {406, NULL, KVG_ERROR_INVALID, KVG_SESSION_DO_ENDPOINT},
     {408, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
-    {429, NULL, KVG_ERROR_THROTTLED, KVG_SESSION_DO_ENDPOINT},
+    {429, NULL, KVG_ERROR_THROTTLED, 0},
     {500, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
+    {501, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
     {503, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
+    {504, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
+    {598, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
+    {302, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT},
     {0, NULL, KVG_ERROR_RETRY, KVG_SESSION_DO_ENDPOINT}, /* connection lost */
 };
 
@@ -193,19 +350,32 @@ test_refusals(Fixture *x, gconstpointer unused)
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
         g_test_message("HTTP %ld %s", refusals[i].status,
                        refusals[i].type != NULL ? refusals[i].type : "");
-        tear_down(x, NULL);
-        set_up(x, NULL);
+        again(x);
         to_streaming(x);
-        const int code = kvg_session_judge_status(refusals[i].status, refusals[i].type);
+        send_fragment(x, 0, 1);
+        const int code = kvg_verdict_of_status(refusals[i].status, refusals[i].type);
         g_assert_cmpint(code, ==, refusals[i].code);
-        fail(x, code, refusals[i].type);
-        expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
+        fail_call(x, 0, code, refusals[i].type);
+        expect_todo(x, KVG_SESSION_WAITING, 0);
+        expect_calls(x, 0, 1);
+        expect_end(x, KVG_STREAM_END_REFUSED, 1);
+        g_assert_cmpuint(kvg_session_counts(x->session)->throttled, ==,
+                         code == KVG_ERROR_THROTTLED);
         /* Never at once, and never longer than the cap. */
         const int64_t delay_us = kvg_session_deadline_us(x->session) - x->now_us;
         g_assert_cmpint(delay_us, >=, 250000);
         g_assert_cmpint(delay_us, <=, 20 * SECOND);
         pass_time(x, 20 * SECOND);
         g_assert_cmphex(x->actions.todo, ==, refusals[i].next);
+        expect_calls(x, refusals[i].next == 0 ? 1 : 0, 0);
+        if (refusals[i].next != KVG_SESSION_DO_ENDPOINT)
+            continue;
+        /* Whatever was not persisted comes again. */
+        STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+        expect_calls(x, 1, 0);
+        g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 1);
+        send_fragment(x, 0, 1);
+        g_assert_cmpuint(kvg_session_counts(x->session)->fragments_resent, ==, 1);
     }
 }
 
@@ -215,18 +385,18 @@ test_backoff_grows(Fixture *x, gconstpointer unused)
     to_streaming(x);
     int64_t longest_us = 0;
     for (int i = 0; i < 10; i++) {
-        fail(x, KVG_ERROR_RETRY, NULL);
+        fail_call(x, 0, KVG_ERROR_RETRY, NULL);
         longest_us = MAX(longest_us, kvg_session_deadline_us(x->session) - x->now_us);
         pass_time(x, 20 * SECOND);
         STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-        expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
+        expect_calls(x, 1, 0);
     }
     g_assert_cmpint(longest_us, >=, 10 * SECOND);
     /* Progress forgets it. */
-    STEP(x, .kind = KVG_SESSION_ON_OPEN);
-    send_fragment(x, 1);
-    acknowledge(x, KVG_ACK_RECEIVED, 2000, 0);
-    fail(x, KVG_ERROR_RETRY, NULL);
+    open_call(x, 0);
+    send_fragment(x, 0, 1);
+    acknowledge(x, 0, KVG_ACK_RECEIVED, 2000, 0);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
     g_assert_cmpint(kvg_session_deadline_us(x->session) - x->now_us, <=, SECOND);
 }
 
@@ -236,23 +406,27 @@ static void
 test_persisted(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
-    send_fragment(x, 2);
-    acknowledge(x, KVG_ACK_BUFFERING, 2000, 0);
-    acknowledge(x, KVG_ACK_RECEIVED, 2000, 0);
+    send_fragment(x, 0, 1);
+    send_fragment(x, 0, 2);
+    x->now_us += SECOND / 10;
+    acknowledge(x, 0, KVG_ACK_BUFFERING, 2000, 0);
+    acknowledge(x, 0, KVG_ACK_RECEIVED, 2000, 0);
     g_assert_cmphex(x->actions.todo, ==, 0);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
+    persist(x, 0, 1);
     g_assert_cmphex(x->actions.todo, ==, KVG_SESSION_DO_PERSIST);
     g_assert_cmpuint(x->actions.persisted, ==, 1);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0); /* twice, or of nobody: no matter */
-    acknowledge(x, KVG_ACK_PERSISTED, 77, 0);
+    persist(x, 0, 1); /* twice, or of nobody: no matter */
+    persist(x, 0, 77);
     g_assert_cmphex(x->actions.todo, ==, 0);
-    acknowledge(x, KVG_ACK_PERSISTED, 4000, 0);
+    persist(x, 0, 2);
     g_assert_cmpuint(x->actions.persisted, ==, 2);
     const KvgSessionCounts *counts = kvg_session_counts(x->session);
     g_assert_cmpuint(counts->fragments_persisted, ==, 2);
     g_assert_cmpuint(counts->frames_persisted, ==, 100);
     g_assert_cmpuint(counts->media_ms_persisted, ==, 4000);
+    g_assert_cmpuint(counts->acks[KVG_ACK_PERSISTED], ==, 4);
+    g_assert_cmpint(counts->buffering_ms, ==, 100);
+    g_assert_cmpint(counts->received_ms, ==, 100);
 }
 
 /* The cursor never passes a fragment that is not persisted. */
@@ -260,11 +434,17 @@ static void
 test_out_of_order(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
-    send_fragment(x, 2);
-    acknowledge(x, KVG_ACK_PERSISTED, 4000, 0);
+    send_fragment(x, 0, 1);
+    send_fragment(x, 0, 2);
+    persist(x, 0, 2);
     g_assert_cmphex(x->actions.todo, ==, 0);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
+    /* ... and what is persisted is not sent again. */
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    pass_time(x, 20 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    send_fragment(x, 0, 1);
+    g_assert_cmpint(begin(x, 0, 2), ==, KVG_ADMIT_PASS);
+    persist(x, 0, 1);
     g_assert_cmpuint(x->actions.persisted, ==, 2);
 }
 
@@ -272,8 +452,8 @@ static void
 test_partial_fragment(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    begin(x, 1);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
+    begin(x, 0, 1);
+    persist(x, 0, 1);
     g_assert_cmphex(x->actions.todo, ==, 0);
 }
 
@@ -284,9 +464,9 @@ test_no_retention(Fixture *x, gconstpointer unused)
     STEP(x, .kind = KVG_SESSION_ON_KEYS);
     STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = true, .retention_hours = 0);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-    STEP(x, .kind = KVG_SESSION_ON_OPEN);
-    send_fragment(x, 1);
-    acknowledge(x, KVG_ACK_RECEIVED, 2000, 0);
+    open_call(x, 0);
+    send_fragment(x, 0, 1);
+    acknowledge(x, 0, KVG_ACK_RECEIVED, 2000, 0);
     g_assert_cmphex(x->actions.todo, ==, KVG_SESSION_DO_PERSIST);
 }
 
@@ -309,25 +489,27 @@ test_error_acks(Fixture *x, gconstpointer unused)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(errors); i++) {
         g_test_message("ErrorId %d", errors[i].id);
-        tear_down(x, NULL);
-        set_up(x, NULL);
+        again(x);
         to_streaming(x);
-        send_fragment(x, 1);
-        send_fragment(x, 2);
-        acknowledge(x, KVG_ACK_ERROR, 4000, errors[i].id);
-        expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
-        g_assert_cmpint(kvg_session_skips(x->session, 2), ==, errors[i].outcome == SKIP);
-        g_assert_false(kvg_session_skips(x->session, 1));
+        send_fragment(x, 0, 1);
+        send_fragment(x, 0, 2);
+        acknowledge(x, 0, KVG_ACK_ERROR, 4000, errors[i].id);
+        expect_todo(x, KVG_SESSION_WAITING, 0);
+        expect_calls(x, 0, 1);
+        expect_end(x, KVG_STREAM_END_ERROR, 1);
+        g_assert_cmpint(kvg_session_counts(x->session)->last_error_id, ==, errors[i].id);
         pass_time(x, 20 * SECOND);
         if (errors[i].outcome == DESCRIBE) {
-            expect(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
+            expect_todo(x, KVG_SESSION_DESCRIBE, KVG_SESSION_DO_DESCRIBE);
             continue;
         }
-        expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
-        send_fragment(x, 1);
-        send_fragment(x, 2);
-        acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
+        expect_calls(x, 1, 0);
+        g_assert_cmpint(begin(x, 0, 1), ==, KVG_ADMIT_SEND);
+        finish(x, 0, 1);
         const bool skipped = errors[i].outcome == SKIP;
+        g_assert_cmpint(begin(x, 0, 2), ==, skipped ? KVG_ADMIT_READ_OVER : KVG_ADMIT_SEND);
+        finish(x, 0, 2);
+        persist(x, 0, 1);
         g_assert_cmpuint(x->actions.persisted, ==, skipped ? 2 : 1);
         const KvgSessionCounts *counts = kvg_session_counts(x->session);
         g_assert_cmpuint(counts->fragments_refused, ==, skipped ? 1 : 0);
@@ -341,13 +523,12 @@ test_strikes(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
     for (int i = 0; i < KVG_SESSION_STRIKES; i++) {
-        g_assert_false(kvg_session_skips(x->session, 1));
-        send_fragment(x, 1);
-        acknowledge(x, KVG_ACK_ERROR, 2000, 4999);
+        g_assert_cmpint(begin(x, 0, 1), ==, KVG_ADMIT_SEND);
+        acknowledge(x, 0, KVG_ACK_ERROR, 2000, 4999);
         pass_time(x, 20 * SECOND);
-        expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
+        expect_calls(x, 1, 0);
     }
-    g_assert_true(kvg_session_skips(x->session, 1));
+    g_assert_cmpint(begin(x, 0, 1), ==, KVG_ADMIT_READ_OVER);
 }
 
 /* Refused again while sent again: counted once. */
@@ -355,18 +536,36 @@ static void
 test_skip_counted_once(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
-    send_fragment(x, 2);
-    acknowledge(x, KVG_ACK_ERROR, 4000, 4002);
+    send_fragment(x, 0, 1);
+    send_fragment(x, 0, 2);
+    acknowledge(x, 0, KVG_ACK_ERROR, 4000, 4002);
     for (int i = 0; i < 3; i++) {
         pass_time(x, 20 * SECOND);
         STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-        send_fragment(x, 1);
-        send_fragment(x, 2);
-        fail(x, KVG_ERROR_RETRY, NULL);
+        send_fragment(x, 0, 1);
+        begin(x, 0, 2);
+        finish(x, 0, 2);
+        fail_call(x, 0, KVG_ERROR_RETRY, NULL);
     }
     g_assert_cmpuint(kvg_session_counts(x->session)->fragments_refused, ==, 1);
     g_assert_cmpuint(kvg_session_counts(x->session)->frames_refused, ==, 50);
+}
+
+/* Evicted from the spool while it was under way: nobody waits for it. */
+static void
+test_evicted(Fixture *x, gconstpointer unused)
+{
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    begin(x, 0, 2);
+    x->oldest = 4;
+    x->newest = 5;
+    STEP(x, .kind = KVG_SESSION_ON_GAP, .call = 0, .fragment = 2, .gap_end = 3);
+    send_fragment(x, 0, 4);
+    persist(x, 0, 4);
+    g_assert_cmpuint(x->actions.persisted, ==, 4);
+    persist(x, 0, 1);
+    g_assert_cmpuint(kvg_session_counts(x->session)->fragments_persisted, ==, 1);
 }
 
 /* ---- time ---- */
@@ -375,101 +574,363 @@ static void
 test_stale(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
+    send_fragment(x, 0, 1);
     pass_time(x, 29 * SECOND);
-    expect(x, KVG_SESSION_STREAMING, 0);
+    expect_state(x, KVG_SESSION_STREAMING);
     pass_time(x, 2 * SECOND);
-    expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
+    expect_state(x, KVG_SESSION_WAITING);
+    expect_calls(x, 0, 1);
+    expect_end(x, KVG_STREAM_END_STALE, 1);
+
+    x->options.stale_us = 5 * SECOND;
+    again(x);
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    pass_time(x, 6 * SECOND);
+    expect_end(x, KVG_STREAM_END_STALE, 1);
+}
+
+/* A line so slow that a fragment takes minutes is not dead while bytes go. */
+static void
+test_slow(Fixture *x, gconstpointer unused)
+{
+    to_streaming(x);
+    begin(x, 0, 1);
+    for (int i = 0; i < 20; i++) {
+        pass_time(x, 10 * SECOND);
+        kvg_session_note_sent(x->session, 0, x->now_us, false);
+        expect_state(x, KVG_SESSION_STREAMING);
+    }
 }
 
 static void
 test_never_persisted(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
+    send_fragment(x, 0, 1);
     for (int i = 0; i < 18; i++) {
-        acknowledge(x, KVG_ACK_BUFFERING, 2000, 0);
+        acknowledge(x, 0, KVG_ACK_BUFFERING, 2000, 0);
         pass_time(x, 5 * SECOND);
     }
-    expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
+    expect_end(x, KVG_STREAM_END_STALE, 1);
 }
 
-/* A camera that pauses: the session ends so that its last fragment is complete. */
+/* A camera that pauses: its fragment is ended on the wire, then the session; and it goes on. */
+static void
+test_pause(Fixture *x, gconstpointer unused)
+{
+    x->newest = 1;
+    to_streaming(x);
+    begin(x, 0, 1);
+    kvg_session_note_sent(x->session, 0, x->now_us, true);
+    g_assert_cmpint(kvg_session_deadline_us(x->session) - x->now_us, ==, 3 * SECOND);
+    pass_time(x, 3 * SECOND);
+    g_assert_cmphex(x->actions.end_fragment, ==, 1);
+    STEP(x, .kind = KVG_SESSION_ON_FRAGMENT, .call = 0, .fragment = 1, .timecode_ms = 2000,
+         .latest_ms = 2400, .n_frames = 10, .media_ms = 400);
+    kvg_session_note_sent(x->session, 0, x->now_us, true);
+    persist(x, 0, 1);
+    g_assert_cmphex(x->actions.todo, ==, 0); /* more may come */
+    pass_time(x, 3 * SECOND);
+    g_assert_cmphex(x->actions.end_fragment, ==, 0); /* only once */
+    /* The camera goes on in the same fragment: a piece of its own. */
+    STEP(x, .kind = KVG_SESSION_ON_PIECE, .call = 0, .fragment = 1, .timecode_ms = 8000);
+    STEP(x, .kind = KVG_SESSION_ON_FRAGMENT, .call = 0, .fragment = 1, .is_last = true,
+         .timecode_ms = 8000, .latest_ms = 8400, .n_frames = 5, .media_ms = 200);
+    g_assert_cmphex(x->actions.todo, ==, 0);
+    persist(x, 0, 4);
+    g_assert_cmpuint(x->actions.persisted, ==, 1);
+    g_assert_cmpuint(kvg_session_counts(x->session)->fragments_persisted, ==, 1);
+    g_assert_cmpuint(kvg_session_counts(x->session)->frames_persisted, ==, 15);
+    g_assert_cmpuint(kvg_session_counts(x->session)->media_ms_persisted, ==, 600);
+}
+
 static void
 test_parked(Fixture *x, gconstpointer unused)
 {
+    x->newest = 1;
     to_streaming(x);
-    send_fragment(x, 1);
-    kvg_session_note_sent(x->session, x->now_us, true);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
+    begin(x, 0, 1);
+    kvg_session_note_sent(x->session, 0, x->now_us, true);
+    pass_time(x, 3 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_FRAGMENT, .call = 0, .fragment = 1, .timecode_ms = 2000,
+         .latest_ms = 2400, .n_frames = 10);
+    persist(x, 0, 1);
+    kvg_session_note_sent(x->session, 0, x->now_us, true);
     pass_time(x, 15 * SECOND);
-    expect(x, KVG_SESSION_DRAINING, KVG_SESSION_DO_END_BODY);
-    x->has_data = false;
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_READY, 0);
+    g_assert_cmphex(x->actions.end_body, ==, 1);
+    expect_state(x, KVG_SESSION_DRAINING);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_READY);
+    expect_calls(x, 0, 0);
+    expect_end(x, KVG_STREAM_END_IDLE, 1);
+    g_assert_cmpuint(kvg_session_counts(x->session)->failures, ==, 0);
+    /* The fragment goes on: all of it is sent again. */
+    STEP(x, .kind = KVG_SESSION_ON_DATA);
+    expect_calls(x, 1, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 1);
 }
 
+/* ---- one call follows the other ---- */
+
+static void
+to_rotation(Fixture *x)
+{
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    pass_time(x, 20 * SECOND);
+    persist(x, 0, 1);
+    begin(x, 0, 2);
+    x->now_us += 40 * MINUTE;
+    kvg_session_note_sent(x->session, 0, x->now_us, false);
+    acknowledge(x, 0, KVG_ACK_IDLE, 0, 0);
+    expect_calls(x, 2, 0);
+    expect_state(x, KVG_SESSION_STREAMING);
+}
+
+/* The second call is open before the first one ends, and carries the next fragment. */
 static void
 test_rotation(Fixture *x, gconstpointer unused)
 {
-    to_streaming(x);
-    g_assert_false(kvg_session_wants_new(x->session, x->now_us + 41 * 60 * SECOND, 1));
-    send_fragment(x, 1);
-    g_assert_false(kvg_session_wants_new(x->session, x->now_us + 35 * 60 * SECOND, 4000));
-    g_assert_true(kvg_session_wants_new(x->session, x->now_us + 40 * 60 * SECOND, 4000));
-    /* Timecodes have to grow within a session, but only there. */
-    g_assert_true(kvg_session_wants_new(x->session, x->now_us, 3960));
-    g_assert_false(kvg_session_wants_new(x->session, x->now_us, 3961));
-    STEP(x, .kind = KVG_SESSION_ON_BODY_END);
-    expect(x, KVG_SESSION_DRAINING, 0);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
-    g_assert_cmpuint(x->actions.persisted, ==, 1);
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_CONNECT, KVG_SESSION_DO_PUT);
+    to_rotation(x);
+    g_assert_false(kvg_session_may_send(x->session, 1));
+    finish(x, 0, 2);
+    send_fragment(x, 0, 3); /* not answered yet: the first one goes on */
+    open_call(x, 1);
+    g_assert_cmpint(begin(x, 0, 4), ==, KVG_ADMIT_STOP);
+    g_assert_cmphex(x->actions.resume, ==, 2);
+    g_assert_true(kvg_session_may_send(x->session, 1));
+    g_assert_cmpuint(kvg_session_start(x->session, 1), ==, 4);
+    g_assert_cmpint(kvg_session_live_call(x->session), ==, 1);
+    send_fragment(x, 1, 4);
+    persist(x, 1, 4); /* acknowledgements are of a call */
+    g_assert_cmphex(x->actions.todo, ==, 0);
+    persist(x, 0, 2);
+    g_assert_cmpuint(x->actions.persisted, ==, 2);
+    persist(x, 0, 3);
+    g_assert_cmpuint(x->actions.persisted, ==, 4);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_STREAMING);
+    expect_calls(x, 0, 0);
+    expect_end(x, KVG_STREAM_END_ROTATED, 1);
+    g_assert_cmpuint(kvg_session_counts(x->session)->failures, ==, 0);
+    g_assert_cmpuint(kvg_session_counts(x->session)->fragments_resent, ==, 0);
 }
 
-/* Credentials of ten minutes: the session makes way before they expire, with new ones. */
+/* A refusal of the second call costs the first one nothing. */
+static void
+test_rotation_refused(Fixture *x, gconstpointer unused)
+{
+    to_rotation(x);
+    fail_call(x, 1, KVG_ERROR_RETRY, NULL);
+    expect_calls(x, 0, 2);
+    expect_state(x, KVG_SESSION_STREAMING);
+    finish(x, 0, 2);
+    send_fragment(x, 0, 3);
+    persist(x, 0, 2);
+    persist(x, 0, 3);
+    pass_time(x, 20 * SECOND);
+    g_assert_cmphex(x->actions.todo, ==, KVG_SESSION_DO_ENDPOINT);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_calls(x, 2, 0);
+}
+
+/* The first call dies while the second one waits: that takes over, from what is not persisted. */
+static void
+test_rotation_lost(Fixture *x, gconstpointer unused)
+{
+    to_rotation(x);
+    open_call(x, 1);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    g_assert_cmphex(x->actions.resume, ==, 2);
+    g_assert_cmpuint(kvg_session_start(x->session, 1), ==, 2);
+    expect_state(x, KVG_SESSION_STREAMING);
+}
+
+/* The first call dies after it was followed: what it owes goes up behind the live media. */
+static void
+test_ending_lost(Fixture *x, gconstpointer unused)
+{
+    to_rotation(x);
+    finish(x, 0, 2);
+    open_call(x, 1);
+    g_assert_cmpint(begin(x, 0, 3), ==, KVG_ADMIT_STOP);
+    send_fragment(x, 1, 3);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    expect_state(x, KVG_SESSION_STREAMING);
+    pass_time(x, 2 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_calls(x, 1, 0);
+    g_assert_cmpint(kvg_session_lane(x->session, 0), ==, KVG_LANE_BACKLOG);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 2);
+    open_call(x, 0);
+    send_fragment(x, 0, 2);
+    g_assert_cmpint(begin(x, 0, 3), ==, KVG_ADMIT_PASS);
+    g_assert_cmpint(begin(x, 0, 4), ==, KVG_ADMIT_STOP);
+    persist(x, 1, 3);
+    persist(x, 0, 2);
+    g_assert_cmpuint(x->actions.persisted, ==, 3);
+}
+
+/* Credentials of ten minutes: the call makes way when there are newer ones, and not before. */
 static void
 test_rotation_by_keys(Fixture *x, gconstpointer unused)
 {
     to_connect(x, 10 * 60 * 1000);
-    send_fragment(x, 1);
-    g_assert_false(kvg_session_wants_new(x->session, x->now_us + 8 * 60 * SECOND, 4000));
-    g_assert_true(kvg_session_wants_new(x->session, x->now_us + 570 * SECOND, 4000));
-    x->now_us += 570 * SECOND;
-    STEP(x, .kind = KVG_SESSION_ON_BODY_END);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_KEYS, KVG_SESSION_DO_FETCH_KEYS);
+    open_call(x, 0);
+    send_fragment(x, 0, 1);
+    persist(x, 0, 1);
+    begin(x, 0, 2);
+    x->now_us += 575 * SECOND;
+    kvg_session_note_sent(x->session, 0, x->now_us, false);
+    acknowledge(x, 0, KVG_ACK_IDLE, 0, 0);
+    expect_calls(x, 0, 0);
+    STEP(x, .kind = KVG_SESSION_ON_KEYS, .lifetime_ms = 3600 * 1000);
+    expect_calls(x, 2, 0);
+    expect_state(x, KVG_SESSION_STREAMING);
+}
+
+/* Other tracks, or a timecode that does not follow: the next call is opened as the first one ends.
+ */
+static void
+test_other_tracks(Fixture *x, gconstpointer unused)
+{
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    x->now_us += SECOND;
+    STEP(x, .kind = KVG_SESSION_ON_BEGIN, .call = 0, .fragment = 2, .timecode_ms = 4000,
+         .new_tracks = true);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    expect_calls(x, 2, 0);
+    g_assert_true(kvg_session_may_send(x->session, 1));
+    g_assert_cmpuint(kvg_session_start(x->session, 1), ==, 2);
+    send_fragment(x, 1, 2);
+    persist(x, 0, 1);
+    end_call(x, 0);
+    expect_end(x, KVG_STREAM_END_TRACKS, 1);
+
+    again(x);
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    x->now_us += SECOND;
+    STEP(x, .kind = KVG_SESSION_ON_BEGIN, .call = 0, .fragment = 2, .timecode_ms = 3960);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    expect_calls(x, 2, 0);
+    persist(x, 0, 1);
+    end_call(x, 0);
+    expect_end(x, KVG_STREAM_END_TIMECODE, 1);
+}
+
+/* ---- catching up ---- */
+
+/* Live first: the newest fragment, and the others in turns beside it. */
+static void
+test_live_first(Fixture *x, gconstpointer unused)
+{
+    x->options.live_first = true;
+    again(x);
+    x->newest = 20;
+    to_streaming(x);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 20);
+    send_fragment(x, 0, 20);
+    pass_time(x, SECOND);
+    expect_calls(x, 2, 0);
+    g_assert_cmpint(kvg_session_lane(x->session, 1), ==, KVG_LANE_BACKLOG);
+    g_assert_cmpuint(kvg_session_start(x->session, 1), ==, 1);
+    open_call(x, 1);
+    for (uint64_t i = 1; i <= 5; i++)
+        send_fragment(x, 1, i);
+    persist(x, 0, 20);
+    g_assert_cmphex(x->actions.todo, ==, 0);
+    send_fragment(x, 0, 21);
+    for (uint64_t i = 1; i <= 5; i++)
+        persist(x, 1, i);
+    g_assert_cmpuint(x->actions.persisted, ==, 5);
+    /* Its turn is over: the live call, for the service the older one, is followed by a new one. */
+    x->now_us += 9 * SECOND;
+    g_assert_cmpint(begin(x, 1, 6), ==, KVG_ADMIT_STOP);
+    end_call(x, 1);
+    expect_calls(x, 2, 0);
+    g_assert_cmpint(kvg_session_lane(x->session, 1), ==, KVG_LANE_LIVE);
+    open_call(x, 1);
+    g_assert_cmpint(begin(x, 0, 22), ==, KVG_ADMIT_STOP);
+    send_fragment(x, 1, 22);
+    persist(x, 0, 21);
+    x->now_us += SECOND;
+    end_call(x, 0);
+    expect_calls(x, 1, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 6);
+    /* The rest, up to what is done. */
+    for (uint64_t i = 6; i <= 19; i++) {
+        send_fragment(x, 0, i);
+        persist(x, 0, i);
+    }
+    g_assert_cmpuint(x->actions.persisted, ==, 21);
+    g_assert_cmpint(begin(x, 0, 22), ==, KVG_ADMIT_PASS);
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    g_assert_cmpuint(kvg_session_counts(x->session)->failures, ==, 0);
+    g_assert_cmpuint(kvg_session_counts(x->session)->fragments_persisted, ==, 21);
+}
+
+/* A service that takes one connection only: the lanes take turns. */
+static void
+test_exclusive(Fixture *x, gconstpointer unused)
+{
+    x->options.live_first = true;
+    again(x);
+    x->newest = 20;
+    to_streaming(x);
+    send_fragment(x, 0, 20);
+    pass_time(x, SECOND);
+    expect_calls(x, 2, 0);
+    fail_call(x, 1, KVG_ERROR_THROTTLED, "ConnectionLimitExceededException");
+    expect_state(x, KVG_SESSION_STREAMING);
+    pass_time(x, 4 * SECOND);
+    expect_calls(x, 0, 0);
+    g_assert_cmpint(begin(x, 0, 21), ==, KVG_ADMIT_STOP);
+    expect_calls(x, 0, 0); /* not beside it */
+    persist(x, 0, 20);
+    end_call(x, 0);
+    expect_calls(x, 1, 0);
+    g_assert_cmpint(kvg_session_lane(x->session, 0), ==, KVG_LANE_BACKLOG);
+    open_call(x, 0);
+    send_fragment(x, 0, 1);
+    persist(x, 0, 1);
+    x->now_us += 5 * SECOND;
+    g_assert_cmpint(begin(x, 0, 2), ==, KVG_ADMIT_STOP);
+    end_call(x, 0);
+    expect_calls(x, 1, 0);
+    g_assert_cmpint(kvg_session_lane(x->session, 0), ==, KVG_LANE_LIVE);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 21);
 }
 
 static void
-test_drain_timeout(Fixture *x, gconstpointer unused)
+test_oldest_first(Fixture *x, gconstpointer unused)
 {
+    x->newest = 20;
     to_streaming(x);
-    send_fragment(x, 1);
-    STEP(x, .kind = KVG_SESSION_ON_BODY_END);
-    pass_time(x, 15 * SECOND);
-    expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 1);
+    begin(x, 0, 1);
+    g_assert_true(kvg_session_is_behind(x->session));
+    g_assert_cmpstr(kvg_session_reason(x->session), ==, "streaming; catching up");
+    finish(x, 0, 1);
+    for (uint64_t i = 2; i <= 20; i++)
+        send_fragment(x, 0, i);
+    g_assert_false(kvg_session_is_behind(x->session));
 }
+
+/* ---- ends ---- */
 
 static void
 test_ended_by_service(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    send_fragment(x, 1);
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
-}
-
-static void
-test_drained_unacknowledged(Fixture *x, gconstpointer unused)
-{
-    to_streaming(x);
-    send_fragment(x, 1);
-    STEP(x, .kind = KVG_SESSION_ON_BODY_END);
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_WAITING, KVG_SESSION_DO_ABORT);
+    send_fragment(x, 0, 1);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_WAITING);
+    expect_calls(x, 0, 1);
+    expect_end(x, KVG_STREAM_END_SERVICE, 1);
 }
 
 static void
@@ -477,39 +938,68 @@ test_window(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
     uint64_t n = 0;
-    while (kvg_session_may_send(x->session) && n < 100000)
-        send_fragment(x, ++n);
-    g_assert_cmpuint(n, ==, 512);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
-    g_assert_true(kvg_session_may_send(x->session));
+    while (kvg_session_may_send(x->session, 0) && n < 100000)
+        send_fragment(x, 0, ++n);
+    g_assert_cmpuint(n, ==, KVG_CALL_WINDOW);
+    persist(x, 0, 1);
+    g_assert_true(kvg_session_may_send(x->session, 0));
 }
 
-/* ---- close ---- */
+static void
+to_closing(Fixture *x)
+{
+    x->newest = 1;
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    STEP(x, .kind = KVG_SESSION_ON_CLOSE);
+    expect_state(x, KVG_SESSION_STREAMING);
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    expect_state(x, KVG_SESSION_DRAINING);
+}
 
 static void
 test_close(Fixture *x, gconstpointer unused)
 {
-    to_streaming(x);
-    send_fragment(x, 1);
-    STEP(x, .kind = KVG_SESSION_ON_CLOSE);
-    expect(x, KVG_SESSION_STREAMING, 0);
-    g_assert_true(kvg_session_is_closing(x->session));
-    STEP(x, .kind = KVG_SESSION_ON_BODY_END);
-    acknowledge(x, KVG_ACK_PERSISTED, 2000, 0);
-    x->has_data = false;
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    expect(x, KVG_SESSION_CLOSED, 0);
+    to_closing(x);
+    persist(x, 0, 1);
+    expect_state(x, KVG_SESSION_DRAINING);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_CLOSED);
+    expect_end(x, KVG_STREAM_END_CLOSED, 1);
+}
+
+/* Everything is persisted, but the response does not end. */
+static void
+test_close_without_end(Fixture *x, gconstpointer unused)
+{
+    to_closing(x);
+    persist(x, 0, 1);
+    pass_time(x, 6 * SECOND);
+    expect_state(x, KVG_SESSION_CLOSED);
+    expect_calls(x, 0, 1);
+}
+
+static void
+test_close_unacknowledged(Fixture *x, gconstpointer unused)
+{
+    to_closing(x);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_WAITING);
+    pass_time(x, 20 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_calls(x, 1, 0);
 }
 
 static void
 test_close_with_nothing(Fixture *x, gconstpointer unused)
 {
-    x->has_data = false;
+    x->oldest = x->newest = 0;
     STEP(x, .kind = KVG_SESSION_ON_START);
     STEP(x, .kind = KVG_SESSION_ON_CLOSE);
-    expect(x, KVG_SESSION_CLOSED, 0);
+    expect_state(x, KVG_SESSION_CLOSED);
     STEP(x, .kind = KVG_SESSION_ON_KEYS);
-    expect(x, KVG_SESSION_CLOSED, 0);
+    expect_todo(x, KVG_SESSION_CLOSED, 0);
 }
 
 /* Late news of a connection that was given up changes nothing. */
@@ -517,14 +1007,18 @@ static void
 test_late_news(Fixture *x, gconstpointer unused)
 {
     to_streaming(x);
-    fail(x, KVG_ERROR_RETRY, NULL);
+    send_fragment(x, 0, 1);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
     const int64_t until_us = kvg_session_deadline_us(x->session);
+    fail_call(x, 0, KVG_ERROR_AUTH, NULL);
     fail(x, KVG_ERROR_AUTH, NULL);
-    STEP(x, .kind = KVG_SESSION_ON_END);
-    STEP(x, .kind = KVG_SESSION_ON_OPEN);
+    end_call(x, 0);
+    open_call(x, 0);
+    persist(x, 0, 1);
     STEP(x, .kind = KVG_SESSION_ON_STREAM);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
-    expect(x, KVG_SESSION_WAITING, 0);
+    g_assert_cmpint(begin(x, 0, 2), ==, KVG_ADMIT_STOP);
+    expect_todo(x, KVG_SESSION_WAITING, 0);
     g_assert_cmpint(kvg_session_deadline_us(x->session), ==, until_us);
 }
 
@@ -538,6 +1032,9 @@ main(int argc, char **argv)
     ADD("created-by-another", test_created_by_another);
     ADD("may-not-create", test_may_not_create);
     ADD("no-data", test_no_data);
+    ADD("describe-failures", test_describe_failures);
+    ADD("skew", test_skew);
+    ADD("old-endpoint", test_old_endpoint);
     ADD("refusals", test_refusals);
     ADD("backoff-grows", test_backoff_grows);
     ADD("persisted", test_persisted);
@@ -547,16 +1044,26 @@ main(int argc, char **argv)
     ADD("error-acks", test_error_acks);
     ADD("strikes", test_strikes);
     ADD("skip-counted-once", test_skip_counted_once);
+    ADD("evicted", test_evicted);
     ADD("stale", test_stale);
+    ADD("slow", test_slow);
     ADD("never-persisted", test_never_persisted);
+    ADD("pause", test_pause);
     ADD("parked", test_parked);
     ADD("rotation", test_rotation);
+    ADD("rotation-refused", test_rotation_refused);
+    ADD("rotation-lost", test_rotation_lost);
+    ADD("ending-lost", test_ending_lost);
     ADD("rotation-by-keys", test_rotation_by_keys);
-    ADD("drain-timeout", test_drain_timeout);
+    ADD("other-tracks", test_other_tracks);
+    ADD("live-first", test_live_first);
+    ADD("exclusive", test_exclusive);
+    ADD("oldest-first", test_oldest_first);
     ADD("ended-by-service", test_ended_by_service);
-    ADD("drained-unacknowledged", test_drained_unacknowledged);
     ADD("window", test_window);
     ADD("close", test_close);
+    ADD("close-without-end", test_close_without_end);
+    ADD("close-unacknowledged", test_close_unacknowledged);
     ADD("close-with-nothing", test_close_with_nothing);
     ADD("late-news", test_late_news);
     return g_test_run();
