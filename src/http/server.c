@@ -30,8 +30,8 @@ struct _KvgHttpServer {
     gint is_aborting; /* atomic */
 
     /* Protects connections, and fd and is_finished of each. */
-    GMutex lock;
-    GCond finished;
+    pthread_mutex_t lock;
+    pthread_cond_t finished; /* by CLOCK_MONOTONIC */
     GPtrArray *connections;
 };
 
@@ -83,13 +83,13 @@ connection_thread(void *data)
 
     kvg_http_connection_run(x);
 
-    g_mutex_lock(&server->lock);
+    pthread_mutex_lock(&server->lock);
     close(x->fd);
     x->fd = -1;
     x->is_finished = true;
-    g_cond_signal(&server->finished);
+    pthread_cond_signal(&server->finished);
     eventfd_write(server->notify_fd, 1);
-    g_mutex_unlock(&server->lock);
+    pthread_mutex_unlock(&server->lock);
     return NULL;
 }
 
@@ -138,11 +138,11 @@ connection_start(KvgHttpServer *server, int fd, const struct sockaddr *peer, soc
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    g_mutex_lock(&server->lock);
+    pthread_mutex_lock(&server->lock);
     const int failure = pthread_create(&x->thread, &attributes, connection_thread, x);
     if (failure == 0)
         g_ptr_array_add(server->connections, x);
-    g_mutex_unlock(&server->lock);
+    pthread_mutex_unlock(&server->lock);
     pthread_attr_destroy(&attributes);
     if (failure == 0)
         return;
@@ -169,10 +169,10 @@ static guint
 reap(KvgHttpServer *server)
 {
     for (;;) {
-        g_mutex_lock(&server->lock);
+        pthread_mutex_lock(&server->lock);
         KvgHttpExchange *x = take_finished(server);
         const guint left = server->connections->len;
-        g_mutex_unlock(&server->lock);
+        pthread_mutex_unlock(&server->lock);
         if (!x)
             return left;
         pthread_join(x->thread, NULL);
@@ -256,8 +256,8 @@ server_free(KvgHttpServer *server)
     close(server->notify_fd);
     g_clear_pointer(&server->options.tls, SSL_CTX_free);
     g_ptr_array_unref(server->connections);
-    g_mutex_clear(&server->lock);
-    g_cond_clear(&server->finished);
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->finished);
     g_free(server->address);
     g_free(server);
 }
@@ -273,6 +273,16 @@ apply_defaults(KvgHttpServerOptions *options)
         options->idle_timeout_ms = 60000;
     if (!options->max_head_bytes)
         options->max_head_bytes = 32768;
+}
+
+static void
+init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 KvgHttpServer *
@@ -293,8 +303,8 @@ kvg_http_server_start(const KvgHttpServerOptions *options, GError **error)
     server->listen_fd = fd;
     server->port = local_port(fd);
     server->connections = g_ptr_array_new();
-    g_mutex_init(&server->lock);
-    g_cond_init(&server->finished);
+    pthread_mutex_init(&server->lock, NULL);
+    init_condition(&server->finished);
     server->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     const int failure = server->notify_fd < 0
                             ? errno
@@ -320,12 +330,14 @@ static void
 end_connections(KvgHttpServer *server, unsigned grace_ms)
 {
     const int64_t deadline_us = kvg_clock_mono_us() + (int64_t)grace_ms * 1000;
-    g_mutex_lock(&server->lock);
+    const struct timespec deadline = {.tv_sec = deadline_us / G_USEC_PER_SEC,
+                                      .tv_nsec = deadline_us % G_USEC_PER_SEC * 1000};
+    pthread_mutex_lock(&server->lock);
     for (guint i = 0; i < server->connections->len; i++)
         kvg_http_wake(server->connections->pdata[i]);
     bool in_time = true;
     while (in_time && !all_finished(server))
-        in_time = g_cond_wait_until(&server->finished, &server->lock, deadline_us);
+        in_time = pthread_cond_timedwait(&server->finished, &server->lock, &deadline) == 0;
     g_atomic_int_set(&server->is_aborting, 1);
     for (guint i = 0; i < server->connections->len; i++) {
         KvgHttpExchange *x = server->connections->pdata[i];
@@ -334,8 +346,8 @@ end_connections(KvgHttpServer *server, unsigned grace_ms)
         kvg_http_wake(x);
     }
     while (!all_finished(server))
-        g_cond_wait(&server->finished, &server->lock);
-    g_mutex_unlock(&server->lock);
+        pthread_cond_wait(&server->finished, &server->lock);
+    pthread_mutex_unlock(&server->lock);
 }
 
 void

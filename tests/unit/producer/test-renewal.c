@@ -228,7 +228,9 @@ test_closed(void)
     const int64_t until_us = g_get_monotonic_time() + WAIT_US;
     for (unsigned n = 0; n == 0;) {
         g_usleep(1000);
-        n = __atomic_load_n(&site->n_role, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&site->lock);
+        n = site->n_role;
+        pthread_mutex_unlock(&site->lock);
         g_assert_cmpint(g_get_monotonic_time(), <, until_us);
     }
     kvg_stream_close(stream, 0, NULL);
