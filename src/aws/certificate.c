@@ -90,20 +90,25 @@ time_text(const ASN1_TIME *time)
 }
 
 static bool
-check_dates(
-    const char *who, const X509 *certificate, const char *path, int64_t now_wall_ms, GError **error)
+check_dates(const char *who,
+            const X509 *certificate,
+            const char *path,
+            int64_t now_wall_ms,
+            int64_t slack_ms,
+            GError **error)
 {
-    time_t now = (time_t)(now_wall_ms / 1000);
+    const time_t now = (time_t)(now_wall_ms / 1000);
+    time_t earliest = now - (time_t)(slack_ms / 1000), latest = now + (time_t)(slack_ms / 1000);
     g_autoptr(GDateTime) here = g_date_time_new_from_unix_utc(now);
     g_autofree char *today = g_date_time_format(here, "%Y-%m-%d %H:%M UTC");
-    if (X509_cmp_time(X509_get0_notBefore(certificate), &now) > 0) {
+    if (X509_cmp_time(X509_get0_notBefore(certificate), &latest) > 0) {
         g_autofree char *from = time_text(X509_get0_notBefore(certificate));
         kvg_fault(error, KVG_ERROR_AUTH, who, "clock", "set this machine's clock (NTP)",
                   "certificate %s is valid from %s on, and this machine's clock says %s", path,
                   from, today);
         return false;
     }
-    if (X509_cmp_time(X509_get0_notAfter(certificate), &now) < 0) {
+    if (X509_cmp_time(X509_get0_notAfter(certificate), &earliest) < 0) {
         g_autofree char *until = time_text(X509_get0_notAfter(certificate));
         kvg_fault(
             error, KVG_ERROR_AUTH, who, "certificate",
@@ -120,10 +125,12 @@ kvg_certificate_check(const char *who,
                       const char *key_path,
                       const char *ca_path,
                       int64_t now_wall_ms,
+                      int64_t slack_ms,
                       GError **error)
 {
     g_autoptr(X509) certificate = read_certificate(who, "certificate", certificate_path, error);
-    if (certificate == NULL || !check_dates(who, certificate, certificate_path, now_wall_ms, error))
+    if (certificate == NULL ||
+        !check_dates(who, certificate, certificate_path, now_wall_ms, slack_ms, error))
         return false;
     g_autoptr(EVP_PKEY) key = read_key(who, key_path, error);
     if (key == NULL)

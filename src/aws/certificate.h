@@ -7,12 +7,14 @@
 #include <stdint.h>
 
 /* False and the link that is broken ("file", "certificate", "clock", "CA") with cause and remedy,
- * in the text of @error behind "@who: ". @ca_path may be NULL. */
+ * in the text of @error behind "@who: ". @ca_path may be NULL. @slack_ms: how far this machine's
+ * clock may be off before a certificate counts as outside of its dates. */
 bool kvg_certificate_check(const char *who,
                            const char *certificate_path,
                            const char *key_path,
                            const char *ca_path,
                            int64_t now_wall_ms,
+                           int64_t slack_ms,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Whether others than its owner can get at @path; false if it cannot be looked at. */

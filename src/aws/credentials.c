@@ -90,6 +90,11 @@ kvg_credentials_new_static(const char *access_key,
 {
     g_return_val_if_fail(access_key != NULL && secret_key != NULL, NULL);
     KvgCredentials *credentials = credentials_new();
+    if (!kvg_keys_are_plain(access_key, secret_key, session_token)) {
+        credentials->source =
+            kvg_source_static(access_key, secret_key, session_token); /* says why */
+        return credentials;
+    }
     credentials->shared.keys = (KvgKeys){.access_key = g_strdup(access_key),
                                          .secret_key = g_strdup(secret_key),
                                          .session_token = g_strdup(session_token)};

@@ -12,6 +12,9 @@
 #define LOG_DOMAIN "kvg-aws"
 #define CONNECT_TIMEOUT_MS 4000 /* a dead link has a name within 5 s */
 #define TOTAL_TIMEOUT_MS 10000
+/* This clock may be wrong while a fresh certificate is good: within a day the other side decides.
+ */
+#define DATE_SLACK_MS (24 * 60 * 60 * INT64_C(1000))
 
 typedef struct {
     KvgSource base;
@@ -43,6 +46,13 @@ check_endpoint(const IotSource *iot, GError **error)
     return true;
 }
 
+static bool
+check_files(const IotSource *iot, int64_t slack_ms, GError **error)
+{
+    return kvg_certificate_check(iot->who, iot->certificate_path, iot->key_path, iot->ca_path,
+                                 kvg_clock_wall_ms(), slack_ms, error);
+}
+
 static void
 warn_of_mode(IotSource *iot)
 {
@@ -55,9 +65,7 @@ warn_of_mode(IotSource *iot)
 static KvgRenewalStep
 begin(const IotSource *iot, KvgAttempt *attempt, GError **error)
 {
-    if (!check_endpoint(iot, error) ||
-        !kvg_certificate_check(iot->who, iot->certificate_path, iot->key_path, iot->ca_path,
-                               kvg_clock_wall_ms(), error))
+    if (!check_endpoint(iot, error) || !check_files(iot, DATE_SLACK_MS, error))
         return KVG_RENEWAL_FAILED;
     g_autofree char *alias = kvg_uri_escape(iot->role_alias, false);
     g_autofree char *url =
@@ -110,6 +118,21 @@ judge_refusal(const IotSource *iot, const KvgAttempt *attempt, GError **error)
                      message != NULL ? message : "");
 }
 
+/* What was let pass for the sake of a wrong clock explains a refusal better than its text. */
+static KvgRenewalStep
+judge_failure(const IotSource *iot, const KvgAttempt *attempt, GError **error)
+{
+    g_autoptr(GError) cause = NULL;
+    if (attempt->result == CURLE_OK)
+        judge_refusal(iot, attempt, &cause);
+    else
+        kvg_attempt_no_answer(attempt, iot->who, &cause);
+    if (cause->code == KVG_ERROR_AUTH && !check_files(iot, 0, error))
+        return KVG_RENEWAL_FAILED;
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return KVG_RENEWAL_FAILED;
+}
+
 static KvgRenewalStep
 iot_step(const KvgSource *source, KvgAttempt *attempt, GError **error)
 {
@@ -118,10 +141,8 @@ iot_step(const KvgSource *source, KvgAttempt *attempt, GError **error)
         warn_of_mode((IotSource *)(uintptr_t)iot);
         return begin(iot, attempt, error);
     }
-    if (attempt->result != CURLE_OK)
-        return kvg_attempt_no_answer(attempt, iot->who, error);
-    if (attempt->status != 200)
-        return judge_refusal(iot, attempt, error);
+    if (attempt->result != CURLE_OK || attempt->status != 200)
+        return judge_failure(iot, attempt, error);
     g_autoptr(json_t) reply = kvg_json_parse_object(attempt->body->str, attempt->body->len, NULL);
     const json_t *found = reply != NULL ? json_object_get(reply, "credentials") : NULL;
     const char *token = kvg_json_get_string(found, "sessionToken");

@@ -71,35 +71,60 @@ take_line(KvgProfiles *profiles, GHashTable **section, char *line, bool is_confi
         g_hash_table_replace(*section, g_steal_pointer(&key), g_strdup(value));
 }
 
-/* The file read later wins, key by key. */
-static bool
-take_file(KvgProfiles *profiles, const char *path, bool is_config, GError **error)
+static void
+take_text(KvgProfiles *profiles, char *text, bool is_config)
 {
-    if (path == NULL || !g_file_test(path, G_FILE_TEST_EXISTS))
-        return true;
-    size_t len = 0;
-    char *text = kvg_file_read(path, KVG_FILE_MAX, &len, error);
-    if (text == NULL)
-        return false;
     GHashTable *section = NULL;
     char *rest = NULL;
     for (char *line = strtok_r(text, "\r\n", &rest); line != NULL;
          line = strtok_r(NULL, "\r\n", &rest))
         take_line(profiles, &section, line, is_config);
-    explicit_bzero(text, len);
+}
+
+/* What is taken later wins, key by key. */
+KvgProfiles *
+kvg_profiles_parse(char *credentials_text, char *config_text)
+{
+    KvgProfiles *profiles = g_new0(KvgProfiles, 1);
+    profiles->sections = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, table_free);
+    if (config_text != NULL)
+        take_text(profiles, config_text, true);
+    if (credentials_text != NULL)
+        take_text(profiles, credentials_text, false);
+    return profiles;
+}
+
+/* NULL and no error: it is not there. */
+static char *
+read_file(const char *path, size_t *len, GError **error)
+{
+    if (path == NULL || !g_file_test(path, G_FILE_TEST_EXISTS))
+        return NULL;
+    return kvg_file_read(path, KVG_FILE_MAX, len, error);
+}
+
+static void
+wipe(char *text, size_t len)
+{
+    if (text != NULL)
+        explicit_bzero(text, len);
     g_free(text);
-    return true;
 }
 
 KvgProfiles *
 kvg_profiles_read(const char *credentials_path, const char *config_path, GError **error)
 {
-    g_autoptr(KvgProfiles) profiles = g_new0(KvgProfiles, 1);
-    profiles->sections = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, table_free);
-    if (!take_file(profiles, config_path, true, error) ||
-        !take_file(profiles, credentials_path, false, error))
-        return NULL;
-    return g_steal_pointer(&profiles);
+    size_t credentials_len = 0, config_len = 0;
+    g_autoptr(GError) cause = NULL;
+    char *config = read_file(config_path, &config_len, &cause);
+    char *credentials =
+        cause == NULL ? read_file(credentials_path, &credentials_len, &cause) : NULL;
+    KvgProfiles *profiles = cause == NULL ? kvg_profiles_parse(credentials, config) : NULL;
+    wipe(config, config_len);
+    wipe(credentials, credentials_len);
+    if (cause != NULL)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    return profiles;
 }
 
 void

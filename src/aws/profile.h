@@ -11,6 +11,8 @@ typedef struct _KvgProfiles KvgProfiles;
  * error. Lines that are not understood are ignored: other programs write there, too. */
 KvgProfiles *
 kvg_profiles_read(const char *credentials_path, const char *config_path, GError **error);
+/* The same from text, which is cut up in place; @config_text may be NULL. */
+KvgProfiles *kvg_profiles_parse(char *credentials_text, char *config_text);
 void kvg_profiles_free(KvgProfiles *profiles);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgProfiles, kvg_profiles_free)
 

@@ -236,6 +236,14 @@ parse_expiration(KvgAttempt *attempt, const char *who, const char *text, int64_t
     return true;
 }
 
+bool
+kvg_keys_are_plain(const char *access_key, const char *secret_key, const char *session_token)
+{
+    return access_key != NULL && secret_key != NULL && is_plain(access_key, MAX_KEY_LENGTH) &&
+           is_plain(secret_key, MAX_KEY_LENGTH) &&
+           (session_token == NULL || is_plain(session_token, MAX_TOKEN_LENGTH));
+}
+
 KvgRenewalStep
 kvg_attempt_take(KvgAttempt *attempt,
                  const char *who,
@@ -246,9 +254,7 @@ kvg_attempt_take(KvgAttempt *attempt,
                  GError **error)
 {
     int64_t expires_ms = 0;
-    if (access_key == NULL || secret_key == NULL || !is_plain(access_key, MAX_KEY_LENGTH) ||
-        !is_plain(secret_key, MAX_KEY_LENGTH) ||
-        (session_token != NULL && !is_plain(session_token, MAX_TOKEN_LENGTH)) ||
+    if (!kvg_keys_are_plain(access_key, secret_key, session_token) ||
         (expiration != NULL && !parse_expiration(attempt, who, expiration, &expires_ms)))
         return kvg_fault(error, KVG_ERROR_RETRY, who, "answer",
                          "something else than the service seems to be there; check it",
@@ -276,8 +282,12 @@ static KvgRenewalStep
 static_step(const KvgSource *source, KvgAttempt *attempt, GError **error)
 {
     const KvgKeys *keys = &((const StaticSource *)source)->keys;
-    return kvg_attempt_take(attempt, "fixed AWS keys", keys->access_key, keys->secret_key,
-                            keys->session_token, NULL, error);
+    if (kvg_attempt_take(attempt, "fixed AWS keys", keys->access_key, keys->secret_key,
+                         keys->session_token, NULL, NULL) == KVG_RENEWAL_DONE)
+        return KVG_RENEWAL_DONE;
+    return kvg_fault(error, KVG_ERROR_AUTH, "fixed AWS keys", "key",
+                     "give them without blanks and line ends",
+                     "they hold characters that no key has, or are empty");
 }
 
 static void

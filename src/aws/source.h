@@ -82,6 +82,8 @@ KvgRenewalStep kvg_attempt_take(KvgAttempt *attempt,
                                 const char *session_token,
                                 const char *expiration,
                                 GError **error);
+/* Whether they could be sent in a header. */
+bool kvg_keys_are_plain(const char *access_key, const char *secret_key, const char *session_token);
 void kvg_secret_free(char *text); /* wipes; NULL is fine */
 
 /* ---- the sources; each constructor copies what it is given ---- */

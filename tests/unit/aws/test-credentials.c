@@ -100,8 +100,8 @@ static void
 test_identity_files(void)
 {
     g_autoptr(Lab) lab = iot_lab();
-    lab_certificate(lab, "old", "ca", NULL, -2 * DAY, -DAY);
-    lab_certificate(lab, "early", "ca", NULL, DAY, 2 * DAY);
+    lab_certificate(lab, "old", "ca", NULL, -3 * DAY, -2 * DAY);
+    lab_certificate(lab, "early", "ca", NULL, 2 * DAY, 3 * DAY);
     lab_certificate(lab, "other", "ca", NULL, -DAY, DAY);
     g_free(lab_write(lab, "garbage", "-----BEGIN NOTHING-----\n"));
     g_free(lab_write(lab, "locked.key",
@@ -135,6 +135,21 @@ test_identity_files(void)
         assert_fault(credentials, cases[i].part);
     }
     g_assert_cmpuint(lab->n_requests, ==, 0); /* all of it was seen before a request */
+
+    /* Within a day the provider decides, and its refusal is explained by the dates. */
+    lab_certificate(lab, "soon", "ca", NULL, 3600, DAY);
+    lab_certificate(lab, "late", "ca", NULL, -DAY, -3600);
+    answer_keys(lab, "AKEY", 3600);
+    g_autoptr(KvgCredentials) soon =
+        open_camera(lab, &(Wrong){.certificate = "soon.pem", .key = "soon.key"});
+    g_autoptr(GError) none = NULL;
+    g_assert_true(renew(soon, &none));
+    lab_forget(lab);
+    lab_answer(lab, PATH, 403, "{\"message\":\"Certificate is invalid on this endpoint\"}");
+    assert_fault(soon, "thing 'gate': clock: certificate ");
+    g_autoptr(KvgCredentials) late =
+        open_camera(lab, &(Wrong){.certificate = "late.pem", .key = "late.key"});
+    assert_fault(late, "has expired on ");
 
     g_autofree char *key = lab_path(lab, "gate.key");
     g_assert_false(kvg_file_is_open_to_others(key));
@@ -459,6 +474,13 @@ test_key_file(void)
 static void
 test_static(void)
 {
+    static const char *const wrong[] = {"", "KEY\n", "KEY\r\nX-Injected: 1", "K Y", "K\x80Y"};
+    for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autoptr(KvgCredentials) impossible = kvg_credentials_new_static(wrong[i], SECRET, NULL);
+        g_auto(KvgKeys) keys = {0};
+        g_assert_false(kvg_credentials_peek(impossible, &keys));
+        assert_fault(impossible, "fixed AWS keys: key: ");
+    }
     g_autoptr(KvgCredentials) credentials = kvg_credentials_new_static("KEY", SECRET, NULL);
     assert_key(credentials, "KEY");
     g_assert_false(kvg_credentials_can_refresh(credentials));
