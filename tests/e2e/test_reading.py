@@ -1,5 +1,6 @@
 """Reading media, row by row of what the service documents: one row, one assertion. Rows that are
 left out stand at the end, with the reason."""
+import base64
 import json
 import re
 import subprocess
@@ -958,6 +959,143 @@ def _():
 def _():
     manifest = ElementTree.fromstring(text(dash("change", start=START_MS, end=START_MS + 6000)))
     same([p.get("start") for p in manifest.findall("d:Period", NS)], ["PT0.000S", "PT2.000S", "PT4.000S"])
+
+
+# ---- GetImages
+
+# Debian's model of the service still has a SamplingInterval of at least three seconds.
+loose = site.client("kinesis-video-archived-media")
+loose._serializer = loose._serializer._serializer
+
+
+def images(stream="cam", start=None, end=None, kind="PRODUCER_TIMESTAMP", **more):
+    start = starts[0] if start is None else start
+    end = starts[-1] if end is None else end
+    return loose.get_images(StreamName=stream, ImageSelectorType=kind, StartTimestamp=start / 1000,
+                            EndTimestamp=end / 1000, **{"SamplingInterval": 1000, "Format": "JPEG", **more})
+
+
+def looked_at(image):
+    """(format, width, height) of an entry."""
+    path = site.path("image.bin")
+    with open(path, "wb") as out:
+        out.write(base64.b64decode(image["ImageContent"]))
+    probe = subprocess.run(["ffprobe", "-v", "error", "-show_entries", "stream=codec_name,width,height", "-of",
+                            "csv=p=0", path], capture_output=True, text=True)
+    same(probe.stderr, "")
+    name, width, height = probe.stdout.strip().split(",")
+    return name, int(width), int(height)
+
+
+def luma(image, width=64, height=36):
+    with open(site.path("image.bin"), "wb") as out:
+        out.write(base64.b64decode(image["ImageContent"]))
+    return subprocess.run(["ffmpeg", "-v", "error", "-i", site.path("image.bin"), "-vf", f"scale={width}:{height}",
+                           "-pix_fmt", "gray", "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+
+
+@row("7", "one image per sampling point, both ends of the range included")
+def _():
+    found = images()["Images"]
+    same([round(i["TimeStamp"].timestamp() * 1000) for i in found], [starts[0] + 1000 * n for n in range(8)])
+    same({looked_at(i) for i in found}, {("mjpeg", 320, 180)})
+
+
+@row("7", "the image is the frame that is shown at that time")
+def _():
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", clip(), "-vsync", "passthrough", "-vf", "scale=64:36", "-pix_fmt", "gray",
+                    "-f", "rawvideo", site.path("all.gray")], check=True)
+    with open(site.path("all.gray"), "rb") as file:
+        data = file.read()
+    frames = [data[i:i + 2304] for i in range(0, len(data), 2304)]
+    found = json.load(post("getImages", StreamName="cam", ImageSelectorType="PRODUCER_TIMESTAMP",
+                           StartTimestamp=(starts[0] + 410) / 1000, EndTimestamp=(starts[0] + 5410) / 1000,
+                           SamplingInterval=1000, Format="PNG"))["Images"]
+    for n, image in enumerate(found):
+        shown = luma(image)
+        distance = [sum(abs(a - b) for a, b in zip(shown, frame)) for frame in frames]
+        same(distance.index(min(distance)), 25 * n + 10)
+
+
+@row("7", "SERVER_TIMESTAMP")
+def _():
+    found = images(LIVE_STREAM, time.time() * 1000 - 60000, time.time() * 1000, "SERVER_TIMESTAMP",
+                   SamplingInterval=3000)["Images"]
+    assert any("ImageContent" in i for i in found), found
+
+
+@row("7", "PNG, and H.265")
+def _():
+    same(looked_at(images("H.265", end=starts[0], Format="PNG")["Images"][0]), ("png", 320, 180))
+
+
+@row("7", "WidthPixels and HeightPixels")
+def _():
+    found = images(end=starts[0], WidthPixels=100, HeightPixels=50)["Images"][0]
+    same(looked_at(found), ("mjpeg", 100, 50))
+
+
+@row("7", "one of the two sizes alone: ValidationException")
+def _():
+    refused("ValidationException", 400, images, WidthPixels=100)
+
+
+@row("7", "JPEGQuality")
+def _():
+    sizes = [len(images(end=starts[0], FormatConfig={"JPEGQuality": quality})["Images"][0]["ImageContent"])
+             for quality in ("1", "80", "100")]
+    assert sizes[0] < sizes[1] < sizes[2], sizes
+    same(len(images(end=starts[0])["Images"][0]["ImageContent"]), sizes[1])
+    refused("InvalidArgumentException", 400, images, FormatConfig={"JPEGQuality": "101"})
+
+
+@row("7", "SamplingInterval: at least 200 ms; longer than the range: the image at Start")
+def _():
+    same(len(images(end=starts[0] + 1000, SamplingInterval=200)["Images"]), 6)
+    same(len(images(SamplingInterval=20000)["Images"]), 1)
+    refused("InvalidArgumentException", 400, images, SamplingInterval=199)
+
+
+@row("7", "at most 300 s")
+def _():
+    refused("InvalidArgumentException", 400, images, end=starts[0] + 301000)
+
+
+@row("7", "pages: 25 by default and at most, NextToken")
+def _():
+    first = images(SamplingInterval=200)
+    same(len(first["Images"]), 25)
+    second = images(SamplingInterval=200, NextToken=first["NextToken"])
+    same(len(second["Images"]), 11)
+    assert "NextToken" not in second
+    same(len(images(SamplingInterval=200, MaxResults=100)["Images"]), 25)
+    same(len(images(SamplingInterval=200, MaxResults=2)["Images"]), 2)
+    refused("InvalidArgumentException", 400, images, SamplingInterval=400, NextToken=first["NextToken"])
+
+
+@row("7", "NO_MEDIA where there is none")
+def _():
+    same([i.get("Error") for i in images(start=starts[-1], end=starts[-1] + 4500,
+                                          SamplingInterval=1500)["Images"]],
+         [None] + ["NO_MEDIA"] * 3)
+
+
+@row("7", "MEDIA_ERROR where it cannot be decoded")
+def _():
+    same([i.get("Error") for i in images("frames", end=starts[0])["Images"]], ["MEDIA_ERROR"])
+
+
+@row("7", "ResourceNotFoundException 404, NoDataRetentionException 400, InvalidArgumentException 400")
+def _():
+    refused("ResourceNotFoundException", 404, images, stream="nobody")
+    refused("NoDataRetentionException", 400, images, stream="forgetful")
+    refused_raw("InvalidArgumentException", 400, "getImages", StreamName="cam", ImageSelectorType="X",
+                StartTimestamp=1, EndTimestamp=2, Format="JPEG")
+
+
+@row("7", "no process is left behind")
+def _():
+    same(kvgtest.children(site.server.process.pid), [])
 
 
 # ---- left out, and why

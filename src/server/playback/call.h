@@ -34,6 +34,7 @@ void kvg_read_list_fragments(KvgReadCall *call);
 void kvg_read_get_media(KvgReadCall *call);
 void kvg_read_get_fragment_list(KvgReadCall *call);
 void kvg_read_get_clip(KvgReadCall *call);
+void kvg_read_get_images(KvgReadCall *call);
 void kvg_read_get_hls_url(KvgReadCall *call);
 void kvg_read_get_dash_url(KvgReadCall *call);
 

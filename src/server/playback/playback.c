@@ -87,6 +87,7 @@ static const Operation operations[] = {
     {"ListFragments", false, 5, kvg_read_list_fragments},
     {"GetMediaForFragmentList", false, 5, kvg_read_get_fragment_list},
     {"GetClip", true, 1, kvg_read_get_clip},
+    {"GetImages", true, 5, kvg_read_get_images},
     {"GetHLSStreamingSessionURL", true, 25, kvg_read_get_hls_url},
     {"GetDASHStreamingSessionURL", true, 25, kvg_read_get_dash_url},
 };
