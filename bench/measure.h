@@ -6,6 +6,8 @@
 
 /* User and system time of this process so far. */
 double kvg_measure_cpu_s(void);
+/* Of the calling thread. */
+double kvg_measure_thread_cpu_s(void);
 /* A number of /proc/self/status, e.g. "VmRSS" (KiB) or "Threads". */
 int64_t kvg_measure_status(const char *name);
 /* Sleeps until @mono_us. */

@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "os/file.h"
+#include "spool/recent.h"
 #include "spool/record.h"
 #include "spool/spool.h"
 #include <pthread.h>
@@ -89,6 +90,7 @@ struct _KvgSpool {
         guint first;
         GArray *segments; /* KvgSpoolSegment, oldest first */
         GArray *doomed;   /* KvgSpoolDoomed: in no index any more, still to be deleted */
+        KvgSpoolRecent recent;
         uint64_t persisted; /* up to here everything is persisted, or given up */
         uint64_t next_fragment;
         uint64_t next_segment;

@@ -223,6 +223,17 @@ take_spot(KvgSpoolReader *reader, const KvgSpoolFragment *fragment, Spot *spot)
         spot->file = kvg_spool_file_ref(segment->file);
 }
 
+static bool
+take_recent(KvgSpoolReader *reader, uint64_t fragment, KvgSpoolEvent *event)
+{
+    if (!kvg_spool_recent_take(&reader->spool->shared.recent, fragment, reader->offset,
+                               &event->frame))
+        return false;
+    event->kind = KVG_SPOOL_FRAME;
+    reader->offset += KVG_RECORD_HEAD_BYTES + g_bytes_get_size(event->frame.data);
+    return true;
+}
+
 /* What comes next, by the index alone; with the lock held. True: @event is complete; false: a
  * record is to be read at @spot. */
 static bool
@@ -246,6 +257,8 @@ next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, Spot *spot)
         return true;
     }
     if (reader->offset < next->end - next->start) {
+        if (take_recent(reader, next->number, event))
+            return true;
         take_spot(reader, next, spot);
         return false;
     }
@@ -282,6 +295,8 @@ kvg_spool_read(KvgSpoolReader *reader, KvgSpoolEvent *event, GError **error)
         Spot spot = {0};
         pthread_mutex_lock(&reader->spool->lock);
         done = next_by_index(reader, event, &spot);
+        if (done && event->kind == KVG_SPOOL_NONE)
+            kvg_spool_recent_at_end(&reader->spool->shared.recent);
         pthread_mutex_unlock(&reader->spool->lock);
         if (!done && !read_spot(reader, &spot, tries > 0, event, error))
             return false;

@@ -195,6 +195,7 @@ spool_free(KvgSpool *spool)
     g_clear_pointer(&spool->writer.file, kvg_spool_file_unref);
     g_clear_pointer(&spool->writer.tracks, g_bytes_unref);
     g_clear_pointer(&spool->writer.written_tracks, g_bytes_unref);
+    kvg_spool_recent_clear(&spool->shared.recent);
     g_array_unref(spool->shared.fragments);
     g_array_unref(spool->shared.segments);
     g_array_unref(spool->shared.doomed);

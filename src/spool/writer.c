@@ -57,25 +57,30 @@ kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
 
 /* The number of the open fragment; 0: none. */
 static uint64_t
-open_number(KvgSpool *spool)
+open_number(KvgSpool *spool, bool *is_followed)
 {
     pthread_mutex_lock(&spool->lock);
     const KvgSpoolFragment *open = kvg_spool_open_fragment(spool);
     const uint64_t number = open != NULL ? open->number : 0;
+    *is_followed = spool->shared.recent.is_followed;
     pthread_mutex_unlock(&spool->lock);
     return number;
 }
 
-/* The record just written belongs to the open fragment. */
+/* The record just written belongs to the open fragment. @frame: NULL for a tag; @copy: of its
+ * payload for readers that keep up; NULL: there are none. */
 static void
-grow_fragment(KvgSpool *spool, uint32_t n_frames)
+grow_fragment(KvgSpool *spool, const KvgFrame *frame, GBytes *copy)
 {
     pthread_mutex_lock(&spool->lock);
     KvgSpoolFragment *fragment = kvg_spool_open_fragment(spool);
     if (fragment != NULL) {
+        if (copy != NULL)
+            kvg_spool_recent_put(&spool->shared.recent, fragment->number,
+                                 fragment->end - fragment->start, frame, g_bytes_ref(copy));
         spool->shared.bytes_live += spool->writer.offset - fragment->end;
         fragment->end = spool->writer.offset;
-        fragment->n_frames += n_frames;
+        fragment->n_frames += frame != NULL;
     }
     pthread_mutex_unlock(&spool->lock);
     tell_readers(spool);
@@ -84,7 +89,8 @@ grow_fragment(KvgSpool *spool, uint32_t n_frames)
 bool
 kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
 {
-    const uint64_t number = open_number(spool);
+    bool is_followed;
+    const uint64_t number = open_number(spool, &is_followed);
     size_t len;
     const void *payload = g_bytes_get_data(frame->data, &len);
     if (number == 0 || len > KVG_RECORD_MAX_PAYLOAD) {
@@ -100,14 +106,16 @@ kvg_spool_put_frame(KvgSpool *spool, const KvgFrame *frame, GError **error)
                         .payload_len = (uint32_t)len};
     if (!kvg_spool_append(spool, &record, payload, error))
         return false;
-    grow_fragment(spool, 1);
+    g_autoptr(GBytes) copy = is_followed ? g_bytes_new(payload, len) : NULL;
+    grow_fragment(spool, frame, copy);
     return true;
 }
 
 bool
 kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GError **error)
 {
-    const uint64_t number = open_number(spool);
+    bool is_followed;
+    const uint64_t number = open_number(spool, &is_followed);
     g_autoptr(GBytes) tag = kvg_record_pack_tag(name, value);
     if (number == 0 || tag == NULL) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "spool %s: %s", spool->name,
@@ -119,7 +127,7 @@ kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GError *
     KvgRecord record = {.kind = KVG_RECORD_TAG, .fragment = number, .payload_len = (uint32_t)len};
     if (!kvg_spool_append(spool, &record, payload, error))
         return false;
-    grow_fragment(spool, 0);
+    grow_fragment(spool, NULL, NULL);
     return true;
 }
 
