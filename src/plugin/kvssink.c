@@ -205,20 +205,32 @@ start_stream(GstKvsSink *self)
     return true;
 }
 
+/* A connection that is being made is given a moment to turn out. */
+static bool
+can_be_reached(KvgHubStream *stream)
+{
+    for (unsigned i = 0;; i++) {
+        KvgStreamStats stats;
+        kvg_hub_stream_get_stats(stream, &stats);
+        if (stats.state != KVG_STREAM_CONNECTING || stats.spool_fragments == 0 || i == 100)
+            return stats.state != KVG_STREAM_WAITING;
+        g_usleep(10 * 1000);
+    }
+}
+
 /* How long the end may take. A file is there to be stored, so its user is believed; a camera's
  * pictures are safe in the spool. */
 static int64_t
 close_timeout_ms(GstKvsSink *self, KvgHubStream *stream)
 {
-    KvgStreamStats stats;
-    kvg_hub_stream_get_stats(stream, &stats);
-
     GST_OBJECT_LOCK(self);
     const int64_t wanted_ms =
         (int64_t)kvg_sink_settings_uint(&self->settings, KVG_SINK_STOP_STREAM_TIMEOUT) * 1000;
     const bool is_wish = self->settings.is_set[KVG_SINK_STOP_STREAM_TIMEOUT];
     GST_OBJECT_UNLOCK(self);
-    const bool is_reachable = stats.state != KVG_STREAM_WAITING;
+    if (wanted_ms == 0)
+        return 0;
+    const bool is_reachable = can_be_reached(stream);
     if (self->flow.is_offline)
         return is_reachable ? wanted_ms : MIN(wanted_ms, CLOSE_MS);
     if (!is_reachable)

@@ -22,11 +22,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     kvg_parameter_sets_put_unit(sets, data + 1 + half, size - 1 - half, length_size);
     kvg_parameter_sets_put_unit(sets, data + 1, size - 1, length_size);
     g_autoptr(GBytes) built = kvg_parameter_sets_build(sets);
+    g_assert(built == NULL || g_bytes_get_size(built) >= 11);
     const KvgPictureFormat format = kvg_parameter_sets_format(sets);
     g_assert(format.width <= 65535);
 
     g_autoptr(GBytes) wide = length_size == 0 ? kvg_annexb_to_lengths(data, size)
                                               : kvg_lengths_widen(data, size, length_size);
+    g_assert(wide == NULL || g_bytes_get_size(wide) <= 4 * size);
     KvgAacConfig config;
     size_t at, len;
     if (kvg_adts_parse(data, size, &config, &at, &len, NULL))

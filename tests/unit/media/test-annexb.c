@@ -73,7 +73,7 @@ test_lengths(void)
 
     /* A length beyond the end, of each size, at each cut. */
     for (unsigned size = 1; size <= 4; size++) {
-        for (size_t cut = 0; cut < 8; cut++) {
+        for (size_t cut = 1; cut < 8; cut++) {
             g_autofree uint8_t *bytes = g_malloc(cut);
             memset(bytes, 0xff, cut);
             at = 0;
