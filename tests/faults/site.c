@@ -325,6 +325,13 @@ parse_time_ms(const char *text)
     return g_date_time_to_unix(time) * 1000 + g_date_time_get_microsecond(time) / 1000;
 }
 
+static int
+compare_starts(const void *a, const void *b)
+{
+    const KvgStored *left = a, *right = b;
+    return left->start_ms < right->start_ms ? -1 : left->start_ms > right->start_ms;
+}
+
 GArray *
 kvg_site_read(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
 {
@@ -349,5 +356,7 @@ kvg_site_read(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
         next.media = find_mdat(segment);
         g_array_append_val(all, next);
     }
+    /* A playlist goes by arrival; one that was refused when it came again still lies where it was. */
+    g_array_sort(all, compare_starts);
     return all;
 }
