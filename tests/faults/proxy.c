@@ -175,7 +175,8 @@ proxy_strikes(KvgProxy *proxy)
     if (proxy->faults.times != 0 && proxy->n_struck >= proxy->faults.times)
         return false;
     proxy->n_struck++;
-    proxy->counts.struck++;
+    if (proxy->counts.struck++ == 0)
+        proxy->counts.struck_us = g_get_monotonic_time();
     return true;
 }
 

@@ -254,7 +254,8 @@ judge_reason(RowRun *run)
 {
     const Row *row = run->row;
     const int64_t slowness = is_full() ? MAX(row->speed, 1) : 1;
-    const int64_t from_us = run->begin_us + row->steps[0].at_ms * slowness * 1000;
+    const int64_t set_us = run->begin_us + row->steps[0].at_ms * slowness * 1000;
+    const int64_t from_us = MAX(set_us, run->counts.struck_us);
     const int64_t at_us = kvg_camera_find_reason(&run->camera, row->reason, from_us);
     must(run, at_us != 0, "nobody said '%s'", row->reason);
     if (at_us == 0)

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Between two starts, so that a hundred TLS handshakes do not meet. */
+#define START_US 20000
+
 static FILE *log_file;
 
 /* Everything that is logged, at any level, with all fields. */
@@ -123,6 +126,7 @@ main(int argc, char **argv)
         g_autofree char *path = g_strconcat("/faults/", rows[i].name, NULL);
         g_test_add_data_func(path, run, test_row);
         g_ptr_array_add(suite.runs, run);
+        g_usleep(START_US);
     }
     g_test_add_data_func("/secrets/in-no-log", &suite, test_secrets);
     const int result = g_test_run();
