@@ -1,6 +1,11 @@
 #include <kvg/error.h>
 
-G_DEFINE_QUARK(kvg-error-quark, kvg_error)
+/* Without the cache of G_DEFINE_QUARK, which is a data race between threads. */
+GQuark
+kvg_error_quark(void)
+{
+    return g_quark_from_static_string("kvg-error-quark");
+}
 
 bool
 kvg_error_is_retryable(const GError *error)

@@ -65,7 +65,7 @@ void
 kvg_camera_init(KvgCamera *camera, const KvgCameraSpec *spec, int64_t start_ms)
 {
     *camera = (KvgCamera){.spec = *spec, .start_ms = start_ms};
-    g_mutex_init(&camera->lock);
+    pthread_mutex_init(&camera->lock, NULL);
     camera->notes = g_array_new(FALSE, FALSE, sizeof(KvgCameraNote));
     g_array_set_clear_func(camera->notes, note_clear);
 }
@@ -75,7 +75,7 @@ kvg_camera_clear(KvgCamera *camera)
 {
     g_assert_null(camera->stream);
     g_array_unref(camera->notes);
-    g_mutex_clear(&camera->lock);
+    pthread_mutex_destroy(&camera->lock);
 }
 
 static void
@@ -83,9 +83,9 @@ on_state(KvgStream *stream, KvgStreamState state, const char *reason, void *user
 {
     KvgCamera *camera = user_data;
     const KvgCameraNote note = {g_get_monotonic_time(), state, g_strdup(reason)};
-    g_mutex_lock(&camera->lock);
+    pthread_mutex_lock(&camera->lock);
     g_array_append_val(camera->notes, note);
-    g_mutex_unlock(&camera->lock);
+    pthread_mutex_unlock(&camera->lock);
 }
 
 void
@@ -157,13 +157,13 @@ int64_t
 kvg_camera_find_reason(KvgCamera *camera, const char *text, int64_t from_us)
 {
     int64_t found_us = 0;
-    g_mutex_lock(&camera->lock);
+    pthread_mutex_lock(&camera->lock);
     for (guint i = 0; i < camera->notes->len && found_us == 0; i++) {
         const KvgCameraNote *note = &g_array_index(camera->notes, KvgCameraNote, i);
         if (note->at_us >= from_us && strstr(note->reason, text) != NULL)
             found_us = note->at_us;
     }
-    g_mutex_unlock(&camera->lock);
+    pthread_mutex_unlock(&camera->lock);
     return found_us;
 }
 

@@ -24,7 +24,7 @@ typedef struct {
     unsigned n_put;   /* frames put so far, also those that were refused */
     KvgProducer *producer;
     KvgStream *stream;
-    GMutex lock;
+    pthread_mutex_t lock;
     GArray *notes; /* of KvgCameraNote: each state and reason there was */
     /* of streams closed since */
     uint64_t dropped, sessions, accepted;

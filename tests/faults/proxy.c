@@ -352,7 +352,8 @@ apply_refuse(KvgProxy *proxy)
 {
     if (proxy->faults.refuse && proxy->is_listening) {
         close(proxy->listen_fd);
-        proxy->listen_fd = bind_port(&proxy->port);
+        uint16_t port = proxy->port;
+        proxy->listen_fd = bind_port(&port);
         proxy->is_listening = false;
     } else if (!proxy->faults.refuse && !proxy->is_listening) {
         proxy->is_listening = listen(proxy->listen_fd, BACKLOG) == 0;

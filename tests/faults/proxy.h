@@ -54,7 +54,7 @@ typedef struct {
 
 typedef struct {
     unsigned connections, requests, puts;
-    unsigned struck; /* how often a fault marked (*) did, and refusals of expired keys */
+    unsigned struck;   /* how often a fault marked (*) did, and refusals of expired keys */
     int64_t struck_us; /* when for the first time; 0: never */
     uint64_t bytes_up;
 } KvgProxyCounts;

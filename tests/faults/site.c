@@ -114,7 +114,7 @@ kvg_site_start(void)
     site->folder = g_dir_make_tmp("kvg-faults-XXXXXX", NULL);
     site->log_path = g_build_filename(site->folder, "server.log", NULL);
     site->ca_path = g_build_filename(site->folder, "server", "ca.pem", NULL);
-    g_mutex_init(&site->lock);
+    pthread_mutex_init(&site->lock, NULL);
     site->easy = curl_easy_init();
     kvg_site_start_server(site);
     read_keys(site);
@@ -128,7 +128,7 @@ kvg_site_stop(KvgSite *site)
     kvg_site_stop_server(site, SIGTERM);
     g_assert_true(kvg_dir_remove(site->folder, NULL));
     curl_easy_cleanup(site->easy);
-    g_mutex_clear(&site->lock);
+    pthread_mutex_destroy(&site->lock);
     SSL_CTX_free(site->tls);
     SSL_CTX_free(site->upstream_tls);
     g_free(site->folder);
@@ -152,7 +152,7 @@ static GByteArray *
 fetch(KvgSite *site, const char *url, struct curl_slist *headers, const char *body, long *status)
 {
     GByteArray *reply = g_byte_array_new();
-    g_mutex_lock(&site->lock);
+    pthread_mutex_lock(&site->lock);
     CURL *easy = site->easy;
     curl_easy_reset(easy);
     curl_easy_setopt(easy, CURLOPT_URL, url);
@@ -169,7 +169,7 @@ fetch(KvgSite *site, const char *url, struct curl_slist *headers, const char *bo
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, status);
     if (result != CURLE_OK)
         g_error("%s: %s", url, curl_easy_strerror(result));
-    g_mutex_unlock(&site->lock);
+    pthread_mutex_unlock(&site->lock);
     return reply;
 }
 
@@ -356,7 +356,8 @@ kvg_site_read(KvgSite *site, const char *stream, int64_t from_ms, int64_t to_ms)
         next.media = find_mdat(segment);
         g_array_append_val(all, next);
     }
-    /* A playlist goes by arrival; one that was refused when it came again still lies where it was. */
+    /* A playlist goes by arrival; one that was refused when it came again still lies where it was.
+     */
     g_array_sort(all, compare_starts);
     return all;
 }

@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 #include <kvg/kvg.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 
 typedef struct {
     char *folder, *log_path, *ca_path;
@@ -14,7 +15,7 @@ typedef struct {
     uint16_t https_port, mtls_port, http_port;
     char *access_key, *secret_key;
     SSL_CTX *tls, *upstream_tls; /* for a proxy between libkvg and the server */
-    GMutex lock;                 /* one request at a time... */
+    pthread_mutex_t lock;        /* one request at a time... */
     CURL *easy;                  /* ...over one connection */
 } KvgSite;
 
