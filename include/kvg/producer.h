@@ -244,7 +244,7 @@ const char *kvg_stream_end_to_string(KvgStreamEnd end);
  */
 typedef struct {
     KvgStreamState state;
-    char reason[256];
+    char reason[512];
     uint64_t frames_put, bytes_put;
     uint64_t frames_before_key; /* arrived before the first key frame: nothing could decode them */
     uint64_t timestamps_repaired; /* frames whose missing, equal or backward times were changed */

@@ -48,7 +48,7 @@ typedef struct {
 struct _KvgSession {
     KvgSessionOptions options;
     KvgSessionState state;
-    char reason[256], trouble[256];
+    char reason[512], trouble[512];
     bool is_started, is_closing, is_closed;
     KvgSessionCounts counts;
     int64_t wake_us;

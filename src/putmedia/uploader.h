@@ -60,7 +60,7 @@ void kvg_upload_remove(KvgUpload *upload);
 
 typedef struct {
     KvgSessionState state;
-    char reason[256];
+    char reason[512];
     KvgSessionCounts counts;
     uint64_t bytes_sent;
     int64_t credentials_expire_wall_ms;
