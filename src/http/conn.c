@@ -110,6 +110,31 @@ kvg_http_is_stopping(const KvgHttpExchange *x)
     return kvg_http_server_is_stopping(x->server);
 }
 
+int
+kvg_http_status(const KvgHttpExchange *x)
+{
+    return x->status;
+}
+
+uint64_t
+kvg_http_read_bytes(const KvgHttpExchange *x)
+{
+    return x->read_bytes;
+}
+
+uint64_t
+kvg_http_sent_bytes(const KvgHttpExchange *x)
+{
+    return x->sent_bytes;
+}
+
+void
+kvg_http_set_waiting(KvgHttpExchange *x, bool is_waiting)
+{
+    const gint now_s = (gint)(kvg_clock_mono_us() / G_USEC_PER_SEC) + 1;
+    g_atomic_int_set(&x->waits_since_s, is_waiting ? now_s : 0);
+}
+
 /* ---- the body ---- */
 
 static bool
@@ -149,6 +174,7 @@ static KvgHttpRead
 take_body(KvgHttpExchange *x, void *buffer, size_t size, size_t *len)
 {
     *len = MIN(size, x->body_len);
+    x->read_bytes += *len;
     memcpy(buffer, x->body, *len);
     x->body += *len;
     x->body_len -= *len;
@@ -210,8 +236,9 @@ kvg_http_read(
     return read_until(x, buffer, size, len, true, deadline_us, error);
 }
 
-GBytes *
-kvg_http_read_all(KvgHttpExchange *x, size_t max, GError **error)
+/* Who sends the body is not known yet: signatures cover it. */
+static GBytes *
+read_whole(KvgHttpExchange *x, size_t max, GError **error)
 {
     const int64_t deadline_us = kvg_clock_mono_us() + READ_ALL_US;
     g_autoptr(GByteArray) all = g_byte_array_new();
@@ -240,6 +267,15 @@ kvg_http_read_all(KvgHttpExchange *x, size_t max, GError **error)
     x->close_after = true;
     g_set_error(error, KVG_ERROR, KVG_ERROR_NO_SPACE, "request body is larger than %zu bytes", max);
     return NULL;
+}
+
+GBytes *
+kvg_http_read_all(KvgHttpExchange *x, size_t max, GError **error)
+{
+    kvg_http_set_waiting(x, true);
+    GBytes *body = read_whole(x, max, error);
+    kvg_http_set_waiting(x, false);
+    return body;
 }
 
 void
@@ -321,6 +357,7 @@ static GString *
 head_text(KvgHttpExchange *x, int status, const KvgHeader *headers, size_t n_headers)
 {
     GString *out = g_string_sized_new(512);
+    x->status = status;
     g_string_append_printf(out, "HTTP/1.1 %d %s\r\nx-amzn-RequestId: %s\r\n", status,
                            reason_of(status), x->request_id);
     bool has_date = false; /* a handler may play a service with another clock */
@@ -506,6 +543,8 @@ begin_exchange(KvgHttpExchange *x)
     x->body_ended = !x->head->has_body;
     x->continue_sent = x->close_after = x->is_chunked = false;
     x->response = KVG_HTTP_RESPONSE_NONE;
+    x->status = 0;
+    x->read_bytes = x->sent_bytes = 0;
     g_atomic_int_set(&x->woken, 0);
     if (kvg_http_is_stopping(x))
         kvg_http_wake(x);
@@ -571,9 +610,11 @@ kvg_http_connection_run(KvgHttpExchange *x)
         x->is_gone = true;
     bool goes_on = !x->is_gone;
     while (goes_on && read_head(x)) {
+        kvg_http_set_waiting(x, false);
         begin_exchange(x);
         options->handler(x, options->user_data);
         goes_on = end_exchange(x);
+        kvg_http_set_waiting(x, true);
     }
     kvg_http_io_close(x);
 }

@@ -175,6 +175,7 @@ kvg_http_io_write(KvgHttpExchange *x, const void *data, size_t len)
         short events;
         const ssize_t n = try_write(x, at, len, &events);
         if (n > 0) {
+            x->sent_bytes += (uint64_t)n;
             at += n;
             len -= (size_t)n;
             deadline_us = kvg_clock_mono_us() + WRITE_TIMEOUT_US;

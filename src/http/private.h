@@ -21,8 +21,11 @@ struct _KvgHttpExchange {
     bool is_finished; /* server's lock; the thread may be joined */
 
     /* Any thread. */
-    int wake_fd; /* eventfd */
-    gint woken;  /* atomic */
+    int wake_fd;        /* eventfd */
+    gint woken;         /* atomic */
+    gint waits_since_s; /* atomic; monotonic seconds + 1 since it waits for a request or its body;
+                         * 0: a handler is at work. Who waits longest goes first when there are too
+                         * many connections. */
 
     /* The connection's thread only; fd is also read by stop, under the server's lock. */
     int fd;
@@ -47,6 +50,9 @@ struct _KvgHttpExchange {
     bool is_chunked; /* the response */
     bool is_gone;    /* the connection is of no use any more */
     KvgHttpResponse response;
+    int status;          /* of the response */
+    uint64_t read_bytes; /* of the body */
+    uint64_t sent_bytes; /* of the response */
 };
 
 typedef enum {
@@ -72,5 +78,7 @@ bool kvg_http_io_write(KvgHttpExchange *x, const void *data, size_t len);
 /* Says goodbye so that the peer still receives what was written. */
 void kvg_http_io_close(KvgHttpExchange *x);
 
+/* conn.c: the connection waits for its peer, and may have to make room; or no longer. */
+void kvg_http_set_waiting(KvgHttpExchange *x, bool is_waiting);
 /* conn.c: the thread of a connection, until it ends. */
 void kvg_http_connection_run(KvgHttpExchange *x);

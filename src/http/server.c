@@ -18,6 +18,8 @@
 
 /* Handlers keep buffers on the heap; OpenSSL needs some 30 KiB. */
 #define STACK_BYTES (256 * 1024)
+/* How long an evicted connection may take to end before another is looked for. */
+#define ROOM_WAIT_MS 100
 
 struct _KvgHttpServer {
     KvgHttpServerOptions options;
@@ -57,6 +59,15 @@ uint16_t
 kvg_http_server_port(const KvgHttpServer *server)
 {
     return server->port;
+}
+
+unsigned
+kvg_http_server_connections(KvgHttpServer *server)
+{
+    g_mutex_lock(&server->lock);
+    const unsigned n = server->connections->len;
+    g_mutex_unlock(&server->lock);
+    return n;
 }
 
 static void
@@ -133,6 +144,7 @@ connection_start(KvgHttpServer *server, int fd, const struct sockaddr *peer, soc
     x->peer_address = address_text(peer, peer_len);
     x->local_port = local_port(fd);
     x->input = g_malloc(KVG_HTTP_INPUT_BYTES);
+    kvg_http_set_waiting(x, true);
     x->parser = kvg_http1_new(&(KvgHttp1Options){.max_head_bytes = server->options.max_head_bytes});
 
     pthread_attr_t attributes;
@@ -180,6 +192,30 @@ reap(KvgHttpServer *server)
     }
 }
 
+/* Whoever has kept a place longest without asking for anything gives it up: idle connections,
+ * however many, keep nobody out. False: all are at work. */
+static bool
+make_room(KvgHttpServer *server)
+{
+    KvgHttpExchange *longest = NULL;
+    gint since_s = G_MAXINT;
+    g_mutex_lock(&server->lock);
+    for (guint i = 0; i < server->connections->len; i++) {
+        KvgHttpExchange *x = server->connections->pdata[i];
+        const gint one_s = g_atomic_int_get(&x->waits_since_s);
+        if (one_s == 0 || one_s >= since_s || x->fd < 0)
+            continue;
+        longest = x;
+        since_s = one_s;
+    }
+    if (longest != NULL) {
+        g_atomic_int_set(&longest->waits_since_s, G_MAXINT); /* not a second time */
+        shutdown(longest->fd, SHUT_RDWR);
+    }
+    g_mutex_unlock(&server->lock);
+    return longest != NULL;
+}
+
 static void
 accept_one(KvgHttpServer *server, bool is_full)
 {
@@ -203,17 +239,24 @@ static void *
 acceptor_thread(void *data)
 {
     KvgHttpServer *server = data;
+    bool waits_for_room = false;
     while (!kvg_http_server_is_stopping(server)) {
-        struct pollfd fds[] = {{.fd = server->listen_fd, .events = POLLIN},
+        struct pollfd fds[] = {{.fd = waits_for_room ? -1 : server->listen_fd, .events = POLLIN},
                                {.fd = server->notify_fd, .events = POLLIN}};
-        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+        const int timeout_ms = waits_for_room ? ROOM_WAIT_MS : -1;
+        if (poll(fds, G_N_ELEMENTS(fds), timeout_ms) < 0 && errno != EINTR)
             break;
         eventfd_t ignored;
         if (fds[1].revents & POLLIN)
             eventfd_read(server->notify_fd, &ignored);
-        const guint open = reap(server);
-        if (fds[0].revents & POLLIN)
-            accept_one(server, open >= server->options.max_connections);
+        const bool is_full = reap(server) >= server->options.max_connections;
+        waits_for_room = false;
+        if (!(fds[0].revents & POLLIN))
+            continue;
+        /* The newcomer stays in the queue of the socket until there is a place. */
+        waits_for_room = is_full && make_room(server);
+        if (!waits_for_room)
+            accept_one(server, is_full);
     }
     return NULL;
 }

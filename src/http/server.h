@@ -24,7 +24,8 @@ typedef struct {
     SSL_CTX *tls;               /* NULL: plain HTTP; the server keeps a reference */
     KvgHttpHandler handler;     /* required */
     void *user_data;
-    unsigned max_connections;   /* 0: 1024 */
+    unsigned max_connections;   /* 0: 1024; a further one takes the place of the one that has waited
+                                 * longest for a request, if any does */
     unsigned head_timeout_ms;   /* 0: 10000: from the first byte to the end of the head */
     unsigned idle_timeout_ms;   /* 0: 60000: keep-alive between requests */
     size_t max_head_bytes;      /* 0: 32768 */
@@ -33,6 +34,8 @@ typedef struct {
 /* Binds, listens and starts to accept. */
 KvgHttpServer *kvg_http_server_start(const KvgHttpServerOptions *options, GError **error);
 uint16_t kvg_http_server_port(const KvgHttpServer *server);
+/* Connections that are open now. Thread: any. */
+unsigned kvg_http_server_connections(KvgHttpServer *server);
 /* Stops accepting, shuts idle connections down, wakes handlers (kvg_http_is_stopping() turns true),
  * waits up to @grace_ms, then shuts the rest down; returns when every thread is gone. */
 void kvg_http_server_stop(KvgHttpServer *server, unsigned grace_ms);
@@ -63,6 +66,11 @@ bool kvg_http_peer_verified(const KvgHttpExchange *x);
 bool kvg_http_is_stopping(const KvgHttpExchange *x);
 /* The client has hung up. Only a response that waits for something needs to ask. */
 bool kvg_http_peer_has_left(const KvgHttpExchange *x);
+
+/* ---- what became of it, for logs and metrics ---- */
+int kvg_http_status(const KvgHttpExchange *x); /* of the response; 0: none yet */
+uint64_t kvg_http_read_bytes(const KvgHttpExchange *x);
+uint64_t kvg_http_sent_bytes(const KvgHttpExchange *x);
 
 /* ---- the body ---- */
 typedef enum {
