@@ -20,6 +20,6 @@
     KVG_LOG(G_LOG_LEVEL_WARNING, domain, field, value, __VA_ARGS__)
 
 /* Installs the writer of a program: time, level, domain and text on stderr, or journald when stderr
- * is its stream. KVG_LOG_LEVEL=debug|info|message|warning chooses the least level (message).
- * Call once, first in main(). */
+ * is its stream. KVG_LOG_LEVEL=debug|info|message|warning chooses the least level (message),
+ * KVG_LOG_FORMAT=json one JSON object per line with all fields. Call once, first in main(). */
 void kvg_log_init(void);

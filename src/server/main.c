@@ -1,5 +1,6 @@
 /* kvg-server: opens what is in --data, starts three listeners, waits for SIGTERM or SIGINT, and
  * closes everything in reverse order. Requests are routed here and nowhere else. */
+#include "base/clock.h"
 #include "os/file.h"
 #include "os/log.h"
 #include "server/auth/session.h"
@@ -8,6 +9,7 @@
 #include "server/mqtt/broker.h"
 #include "server/mqtt/rest.h"
 #include "server/options.h"
+#include "server/requests.h"
 #include "server/server.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -41,16 +43,38 @@ typedef struct {
     } shared;
 } Program;
 
-static void
-handle_request(KvgHttpExchange *x, void *user_data)
+static unsigned
+open_connections(const Program *program)
 {
-    Program *program = user_data;
+    KvgHttpServer *const listeners[] = {program->https, program->mtls, program->http};
+    unsigned n = 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(listeners); i++)
+        if (listeners[i] != NULL)
+            n += kvg_http_server_connections(listeners[i]);
+    return n;
+}
+
+/* What needs no signature. Figures tell of everybody's streams, so they stay on this machine. */
+static bool
+handle_probe(Program *program, KvgHttpExchange *x)
+{
+    if (strcmp(kvg_http_method(x), "GET") != 0)
+        return false;
+    if (strcmp(kvg_http_path(x), "/healthz") == 0) {
+        kvg_http_respond_json(x, 200, "{\"status\":\"ok\"}");
+        return true;
+    }
+    if (strcmp(kvg_http_path(x), "/metrics") != 0 || kvg_http_is_tls(x))
+        return false;
+    kvg_request_metrics(&program->server, x, open_connections(program));
+    return true;
+}
+
+static void
+route(Program *program, KvgHttpExchange *x)
+{
     KvgServer *server = &program->server;
     const char *method = kvg_http_method(x), *path = kvg_http_path(x);
-    if (strcmp(path, "/healthz") == 0 && strcmp(method, "GET") == 0) {
-        kvg_http_respond_json(x, 200, "{\"status\":\"ok\"}");
-        return;
-    }
     g_autofree char *service = kvg_auth_claimed_service(x);
     if (g_strcmp0(service, "iot") == 0)
         kvg_iot_handle(server, x);
@@ -65,13 +89,26 @@ handle_request(KvgHttpExchange *x, void *user_data)
 }
 
 static void
+handle_request(KvgHttpExchange *x, void *user_data)
+{
+    Program *program = user_data;
+    const int64_t began_us = kvg_clock_mono_us();
+    if (handle_probe(program, x))
+        return;
+    route(program, x);
+    kvg_request_finished(&program->server, x, began_us);
+}
+
+static void
 handle_device(KvgHttpExchange *x, void *user_data)
 {
     Program *program = user_data;
+    const int64_t began_us = kvg_clock_mono_us();
     if (kvg_iot_data_is_path(kvg_http_path(x)))
         kvg_iot_data_handle_device(&program->server, program->mqtt, x);
     else
         kvg_credentials_handle(&program->server, x);
+    kvg_request_finished(&program->server, x, began_us);
 }
 
 static void
@@ -278,6 +315,7 @@ shut_down(Program *program)
     kvg_ca_close(program->server.ca);
     kvg_state_close(program->server.state);
     kvg_quotas_free(program->server.quotas);
+    kvg_metrics_free(program->server.metrics);
     kvg_fd_clear(&program->lock);
     g_free(program->data_path);
     g_cond_clear(&program->shared.changed);
@@ -356,6 +394,7 @@ main(int argc, char **argv)
                    .http_port = arguments.http_port,
                    .mqtt_port = arguments.mqtt_port,
                    .change_ms = arguments.change_ms,
+                   .metrics = kvg_metrics_new(),
                    .quotas = kvg_quotas_new(arguments.max_streams, arguments.has_call_rates)},
         .max_connections = arguments.max_connections,
         .mqtt_port_is_free = arguments.mqtt_port_is_free,

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "http/server.h"
 #include "server/live/live.h"
+#include "server/metrics/metrics.h"
 #include "server/store/store.h"
 #include <glib.h>
 #include <sqlite3.h>
@@ -36,6 +37,7 @@ typedef struct {
     uint16_t mqtt_port; /* 0: no broker */
     const char *listen_address;
     KvgQuotas *quotas;
+    KvgMetrics *metrics;
     int64_t change_ms; /* how long a stream is CREATING, UPDATING or DELETING */
 } KvgServer;
 
@@ -105,6 +107,8 @@ bool kvg_control_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESU
 /* Deletes what is older than each stream's retention (0: at once), and the fragments of deleted
  * streams. Called by the maintenance thread. */
 void kvg_control_expire(KvgServer *server);
+/* "CreateStream" for "/createStream"; NULL. */
+const char *kvg_control_operation_name(const char *path);
 typedef struct {
     char *name, *arn, *version, *media_type, *device_name, *kms_key_id;
     char *status;       /* "CREATING", "ACTIVE", "UPDATING", "DELETING" */

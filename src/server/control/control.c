@@ -320,6 +320,13 @@ find_operation(const char *path)
     return NULL;
 }
 
+const char *
+kvg_control_operation_name(const char *path)
+{
+    const KvgControlOperation *operation = find_operation(path);
+    return operation ? operation->name : NULL;
+}
+
 void
 kvg_control_handle(KvgServer *server, KvgHttpExchange *x)
 {

@@ -199,6 +199,16 @@ collect_expiries(KvgServer *server, int64_t now_ms)
     return all;
 }
 
+/* The name in the ARN, unless a stream of that name was made anew. */
+static void
+forget_metrics(KvgServer *server, const char *arn)
+{
+    g_auto(GStrv) parts = g_strsplit(arn, "/", 3);
+    g_auto(KvgStreamInfo) again = {0};
+    if (g_strv_length(parts) == 3 && !kvg_control_find_stream(server, parts[1], NULL, &again))
+        kvg_metrics_forget(server->metrics, parts[1]);
+}
+
 void
 kvg_control_expire(KvgServer *server)
 {
@@ -214,6 +224,7 @@ kvg_control_expire(KvgServer *server)
         }
         if (!one->is_deleted)
             continue;
+        forget_metrics(server, one->arn);
         kvg_sql_run(kvg_state_lock(server->state), "DELETE FROM deleted_stream WHERE arn = ?1", "t",
                     one->arn);
         kvg_state_unlock(server->state);

@@ -3,6 +3,7 @@
  * the connection's queue and wakes it. */
 #include "base/clock.h"
 #include "os/log.h"
+#include "server/control/quotas.h"
 #include "server/ingest/assembler.h"
 #include "server/ingest/number.h"
 #include "server/server.h"
@@ -15,6 +16,7 @@
 #define ACTION "kinesisvideo:PutMedia"
 #define READ_BYTES 65536u
 #define POLL_MS 1000
+#define CALLS_PER_SECOND 5 /* to one stream, where rates are enforced */
 #define IDLE_PERIOD_MS 5000
 #define IDLE_LIMIT_MS 30000
 #define SESSION_LIMIT_MS (45 * 60 * 1000ll)
@@ -64,7 +66,7 @@ typedef struct {
     int64_t start_ms; /* RELATIVE: the producer's start */
     KvgAssembler *assembler;
     size_t held_bytes; /* as counted in ingest */
-    int64_t began_ms, last_data_ms, last_idle_ms;
+    int64_t began_ms, last_data_ms, last_idle_ms, fragment_began_ms;
     char number[64]; /* of the fragment that has begun */
     int64_t server_ms;
 } Session;
@@ -189,11 +191,23 @@ flush_acks(Session *s)
 
 typedef struct {
     Call *call;
-    KvgLive *live;
-    char *stream_arn;
+    const KvgServer *server;
+    char *stream_arn, *stream_name;
+    int64_t received_ms;
     uint64_t timecode;
     char number[64];
 } Stored;
+
+static void
+count_stored(const Stored *stored, bool is_persisted)
+{
+    if (is_persisted)
+        kvg_metrics_add(stored->server->metrics, KVG_METRIC_PUT_PERSIST_MS, stored->stream_name,
+                        (double)(now_ms() - stored->received_ms));
+    kvg_metrics_add(stored->server->metrics,
+                    is_persisted ? KVG_METRIC_PUT_SUCCESS : KVG_METRIC_PUT_ERROR_ACKS,
+                    stored->stream_name, 1);
+}
 
 static void
 on_stored(const GError *error, void *user_data)
@@ -212,9 +226,11 @@ on_stored(const GError *error, void *user_data)
     pthread_cond_broadcast(&call->changed);
     pthread_mutex_unlock(&call->lock);
     if (error == NULL)
-        kvg_live_notify(stored->live, stored->stream_arn);
+        kvg_live_notify(stored->server->live, stored->stream_arn);
+    count_stored(stored, error == NULL);
     call_unref(call);
     g_free(stored->stream_arn);
+    g_free(stored->stream_name);
     g_free(stored);
 }
 
@@ -223,7 +239,9 @@ store(Session *s, const KvgAssemblerEvent *event)
 {
     Stored *stored = g_new0(Stored, 1);
     stored->call = call_ref(s->call);
-    stored->live = s->ingest->server->live;
+    stored->server = s->ingest->server;
+    stored->stream_name = g_strdup(s->stream.name);
+    stored->received_ms = now_ms();
     stored->stream_arn = g_strdup(s->stream.arn);
     stored->timecode = event->timecode;
     g_strlcpy(stored->number, s->number, sizeof stored->number);
@@ -244,6 +262,12 @@ store(Session *s, const KvgAssemblerEvent *event)
 
 /* ---- fragments ---- */
 
+static void
+measure(Session *s, KvgMetric metric, double value)
+{
+    kvg_metrics_add(s->ingest->server->metrics, metric, s->stream.name, value);
+}
+
 /* The error to end the session with; 0: go on. */
 static int
 on_fragment(Session *s, const KvgAssemblerEvent *event)
@@ -252,6 +276,10 @@ on_fragment(Session *s, const KvgAssemblerEvent *event)
     if (!kvg_control_find_stream(s->ingest->server, NULL, s->stream.arn, &now))
         return ERROR_STREAM_NOT_ACTIVE;
     ack(s, KVG_ACK_RECEIVED, event->timecode, s->number, 0);
+    measure(s, KVG_METRIC_PUT_FRAGMENTS, 1);
+    measure(s, KVG_METRIC_PUT_BYTES,
+            (double)(g_bytes_get_size(event->header) + g_bytes_get_size(event->media)));
+    measure(s, KVG_METRIC_PUT_INGESTION_MS, (double)(now_ms() - s->fragment_began_ms));
     if (now.retention_hours > 0) /* else nothing is kept, and RECEIVED is the last word */
         store(s, event);
     return 0;
@@ -260,6 +288,7 @@ on_fragment(Session *s, const KvgAssemblerEvent *event)
 static void
 on_begin(Session *s, const KvgAssemblerEvent *event)
 {
+    s->fragment_began_ms = now_ms();
     s->server_ms = kvg_clock_wall_ms();
     kvg_numbers_next(s->ingest->numbers, s->stream.arn, s->server_ms, s->number);
     ack(s, KVG_ACK_BUFFERING, event->timecode, s->number, 0);
@@ -268,6 +297,7 @@ on_begin(Session *s, const KvgAssemblerEvent *event)
 static void
 report_failure(Session *s, const KvgAssemblerEvent *event, int error_id, const char *reason)
 {
+    measure(s, KVG_METRIC_PUT_ERROR_ACKS, 1);
     ack(s, KVG_ACK_ERROR, event->has_fragment ? event->timecode : 0,
         event->has_fragment && s->number[0] != '\0' ? s->number : NULL, error_id);
     KVG_LOG_MESSAGE(LOG_DOMAIN, "STREAM", s->stream.name, "stream %s: upload ended: %s (%d)%s%s",
@@ -416,8 +446,13 @@ run_session(Session *s)
     s->call = begin_call(s->ingest, s->stream.arn, s->x);
     s->assembler = kvg_assembler_new();
     s->began_ms = s->last_data_ms = s->last_idle_ms = now_ms();
+    measure(s, KVG_METRIC_PUT_REQUESTS, 1);
+    measure(s, KVG_METRIC_PUT_CONNECTIONS, 1);
     if (read_stream(s) && finish_pending(s))
         kvg_http_end_stream(s->x);
+    else
+        measure(s, KVG_METRIC_PUT_CONNECTION_ERRORS, 1);
+    measure(s, KVG_METRIC_PUT_CONNECTIONS, -1);
     count_held(s, 0);
     kvg_assembler_free(s->assembler);
     end_call(s->ingest, s->stream.arn, s->call);
@@ -466,6 +501,18 @@ check_headers(Session *s)
     return false;
 }
 
+static bool
+check_rate(Session *s)
+{
+    if (kvg_quotas_take(s->ingest->server->quotas, "PutMedia", 0, s->stream.arn, CALLS_PER_SECOND,
+                        kvg_clock_mono_us()))
+        return true;
+    kvg_respond_error(s->x, 400, "ClientLimitExceededException",
+                      "Limit exceeded on number of requests for PutMedia API for resource '%s'",
+                      s->stream.name);
+    return false;
+}
+
 void
 kvg_ingest_handle(KvgIngest *ingest, KvgHttpExchange *x)
 {
@@ -473,7 +520,8 @@ kvg_ingest_handle(KvgIngest *ingest, KvgHttpExchange *x)
     Session session = {.ingest = ingest, .x = x};
     kvg_http_close_after(x);
     if (kvg_auth_verify(ingest->server, x, NULL, &caller) && check_headers(&session) &&
-        kvg_auth_require(ingest->server, x, &caller, ACTION, session.stream.arn))
+        kvg_auth_require(ingest->server, x, &caller, ACTION, session.stream.arn) &&
+        check_rate(&session))
         run_session(&session);
     kvg_stream_info_clear(&session.stream);
 }
