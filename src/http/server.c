@@ -64,9 +64,9 @@ kvg_http_server_port(const KvgHttpServer *server)
 unsigned
 kvg_http_server_connections(KvgHttpServer *server)
 {
-    g_mutex_lock(&server->lock);
+    pthread_mutex_lock(&server->lock);
     const unsigned n = server->connections->len;
-    g_mutex_unlock(&server->lock);
+    pthread_mutex_unlock(&server->lock);
     return n;
 }
 
@@ -199,7 +199,7 @@ make_room(KvgHttpServer *server)
 {
     KvgHttpExchange *longest = NULL;
     gint since_s = G_MAXINT;
-    g_mutex_lock(&server->lock);
+    pthread_mutex_lock(&server->lock);
     for (guint i = 0; i < server->connections->len; i++) {
         KvgHttpExchange *x = server->connections->pdata[i];
         const gint one_s = g_atomic_int_get(&x->waits_since_s);
@@ -212,7 +212,7 @@ make_room(KvgHttpServer *server)
         g_atomic_int_set(&longest->waits_since_s, G_MAXINT); /* not a second time */
         shutdown(longest->fd, SHUT_RDWR);
     }
-    g_mutex_unlock(&server->lock);
+    pthread_mutex_unlock(&server->lock);
     return longest != NULL;
 }
 

@@ -1,6 +1,8 @@
 /* Token buckets: a second of calls may be made at once; see quotas.h. */
 #include "server/control/quotas.h"
 
+#include <pthread.h>
+
 /* Buckets that are full again say nothing; they are dropped when there are so many. */
 #define MAX_BUCKETS 65536
 
@@ -13,7 +15,7 @@ typedef struct {
 struct _KvgQuotas {
     unsigned max_streams;
     bool has_rates;
-    GMutex lock;
+    pthread_mutex_t lock;
     GHashTable *buckets; /* "operation" or "operation stream" -> Bucket */
 };
 
@@ -23,7 +25,7 @@ kvg_quotas_new(unsigned max_streams, bool has_rates)
     KvgQuotas *quotas = g_new0(KvgQuotas, 1);
     quotas->max_streams = max_streams;
     quotas->has_rates = has_rates;
-    g_mutex_init(&quotas->lock);
+    pthread_mutex_init(&quotas->lock, NULL);
     quotas->buckets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return quotas;
 }
@@ -34,7 +36,7 @@ kvg_quotas_free(KvgQuotas *quotas)
     if (quotas == NULL)
         return;
     g_hash_table_unref(quotas->buckets);
-    g_mutex_clear(&quotas->lock);
+    pthread_mutex_destroy(&quotas->lock);
     g_free(quotas);
 }
 
@@ -86,7 +88,7 @@ kvg_quotas_take(KvgQuotas *quotas,
 {
     if (quotas == NULL || !quotas->has_rates)
         return true;
-    g_mutex_lock(&quotas->lock);
+    pthread_mutex_lock(&quotas->lock);
     if (g_hash_table_size(quotas->buckets) >= MAX_BUCKETS)
         g_hash_table_foreach_remove(quotas->buckets, is_full, &now_us);
     Bucket *account =
@@ -100,6 +102,6 @@ kvg_quotas_take(KvgQuotas *quotas,
         account->calls -= 1;
     if (may && one != NULL)
         one->calls -= 1;
-    g_mutex_unlock(&quotas->lock);
+    pthread_mutex_unlock(&quotas->lock);
     return may;
 }

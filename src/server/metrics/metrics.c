@@ -1,13 +1,15 @@
 /* A table of series per metric, under one lock: an addition is a look-up and a sum. */
 #include "server/metrics/metrics.h"
 
+#include <pthread.h>
+
 typedef struct {
     double sum;
     uint64_t n;
 } Series;
 
 struct _KvgMetrics {
-    GMutex lock;
+    pthread_mutex_t lock;
     GHashTable *series[KVG_N_METRICS]; /* label -> Series */
 };
 
@@ -44,7 +46,7 @@ KvgMetrics *
 kvg_metrics_new(void)
 {
     KvgMetrics *metrics = g_new0(KvgMetrics, 1);
-    g_mutex_init(&metrics->lock);
+    pthread_mutex_init(&metrics->lock, NULL);
     for (int i = 0; i < KVG_N_METRICS; i++)
         metrics->series[i] = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return metrics;
@@ -57,7 +59,7 @@ kvg_metrics_free(KvgMetrics *metrics)
         return;
     for (int i = 0; i < KVG_N_METRICS; i++)
         g_hash_table_unref(metrics->series[i]);
-    g_mutex_clear(&metrics->lock);
+    pthread_mutex_destroy(&metrics->lock);
     g_free(metrics);
 }
 
@@ -66,7 +68,7 @@ kvg_metrics_add(KvgMetrics *metrics, KvgMetric metric, const char *label, double
 {
     if (metrics == NULL)
         return;
-    g_mutex_lock(&metrics->lock);
+    pthread_mutex_lock(&metrics->lock);
     Series *series = g_hash_table_lookup(metrics->series[metric], label);
     if (series == NULL) {
         series = g_new0(Series, 1);
@@ -74,7 +76,7 @@ kvg_metrics_add(KvgMetrics *metrics, KvgMetric metric, const char *label, double
     }
     series->sum += value;
     series->n++;
-    g_mutex_unlock(&metrics->lock);
+    pthread_mutex_unlock(&metrics->lock);
 }
 
 void
@@ -82,10 +84,10 @@ kvg_metrics_forget(KvgMetrics *metrics, const char *label)
 {
     if (metrics == NULL)
         return;
-    g_mutex_lock(&metrics->lock);
+    pthread_mutex_lock(&metrics->lock);
     for (int i = KVG_METRIC_PUT_REQUESTS; i < KVG_N_METRICS; i++)
         g_hash_table_remove(metrics->series[i], label);
-    g_mutex_unlock(&metrics->lock);
+    pthread_mutex_unlock(&metrics->lock);
 }
 
 static void
@@ -126,10 +128,10 @@ kvg_metrics_to_text(KvgMetrics *metrics)
     GString *out = g_string_new(NULL);
     if (metrics == NULL)
         return g_string_free(out, false);
-    g_mutex_lock(&metrics->lock);
+    pthread_mutex_lock(&metrics->lock);
     for (int i = 0; i < KVG_N_METRICS; i++)
         if (g_hash_table_size(metrics->series[i]) > 0)
             put_metric(out, (KvgMetric)i, metrics->series[i]);
-    g_mutex_unlock(&metrics->lock);
+    pthread_mutex_unlock(&metrics->lock);
     return g_string_free(out, false);
 }
