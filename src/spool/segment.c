@@ -63,6 +63,7 @@ kvg_spool_write_at(KvgSpool *spool, int fd, struct iovec *parts, int n_parts, ui
     return 0;
 }
 
+/* In their order, so that a crash meanwhile leaves no hole. */
 void
 kvg_spool_delete_doomed(KvgSpool *spool)
 {
@@ -72,8 +73,8 @@ kvg_spool_delete_doomed(KvgSpool *spool)
         const bool is_empty = doomed->len == 0;
         KvgSpoolDoomed next = {0};
         if (!is_empty) {
-            next = g_array_index(doomed, KvgSpoolDoomed, doomed->len - 1);
-            g_array_set_size(doomed, doomed->len - 1);
+            next = g_array_index(doomed, KvgSpoolDoomed, 0);
+            g_array_remove_index(doomed, 0);
         }
         pthread_mutex_unlock(&spool->lock);
         if (is_empty)
