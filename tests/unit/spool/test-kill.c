@@ -1,6 +1,6 @@
-/* kill -9 at 200 random moments: while frames are written, segments begin and end, the oldest are evicted,
- * a reader persists, and segments move from memory to disk. Every frame that put_frame took is there at
- * the next open, byte for byte; the page cache outlives the process. */
+/* kill -9 at 200 random moments: while frames are written, segments begin and end, the oldest are
+ * evicted, a reader persists, and segments move from memory to disk. Every frame that put_frame
+ * took is there at the next open, byte for byte; the page cache outlives the process. */
 #include "fixture.h"
 #include "os/file.h"
 #include <pthread.h>
@@ -21,8 +21,8 @@ typedef enum { PLAIN, ROTATES, EVICTS, PERSISTS, N_WORKS } Work;
 /* What the process that is killed tells the one that looks afterwards. */
 typedef struct {
     _Atomic bool is_open;
-    _Atomic uint64_t newest;                  /* fragment with an accepted frame */
-    _Atomic uint64_t persisted;               /* said to the spool, or about to be */
+    _Atomic uint64_t newest;                 /* fragment with an accepted frame */
+    _Atomic uint64_t persisted;              /* said to the spool, or about to be */
     _Atomic uint8_t accepted[MAX_FRAGMENTS]; /* frames, by fragment */
 } Diary;
 
@@ -87,8 +87,9 @@ work_until_killed(const KvgSpoolOptions *options, Work work, Diary *diary, GRand
     }
 }
 
-/* Everything accepted is there, from the first fragment that is neither persisted nor evicted. What was
- * evicted may come back, if its file was still to be deleted; what the limit has room for is whole. */
+/* Everything accepted is there, from the first fragment that is neither persisted nor evicted. What
+ * was evicted may come back, if its file was still to be deleted; what the limit has room for is
+ * whole. */
 static void
 check(KvgSpool *spool, const Diary *diary, Work work)
 {
@@ -145,7 +146,8 @@ static void
 test_kill(Fixture *f, const void *data)
 {
     GRand *random = g_rand_new_with_seed(9);
-    Diary *diary = mmap(NULL, sizeof *diary, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    Diary *diary =
+        mmap(NULL, sizeof *diary, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     g_assert_true(diary != MAP_FAILED);
     uint64_t n_fragments = 0, n_persisted = 0;
     for (unsigned i = 0; i < N_KILLS; i++) {
@@ -166,8 +168,8 @@ test_kill(Fixture *f, const void *data)
         g_assert_true(kvg_dir_remove(disk, NULL));
         g_assert_true(kvg_dir_remove(memory, NULL));
     }
-    g_test_message("%u kills, %" G_GUINT64_FORMAT " fragments, %" G_GUINT64_FORMAT " persisted", N_KILLS,
-                   n_fragments, n_persisted);
+    g_test_message("%u kills, %" G_GUINT64_FORMAT " fragments, %" G_GUINT64_FORMAT " persisted",
+                   N_KILLS, n_fragments, n_persisted);
     munmap(diary, sizeof *diary);
     g_rand_free(random);
 }

@@ -1,6 +1,7 @@
-/* The power goes: every write, sync, rename and unlink is recorded, and for every prefix of the record the
- * disk is made as it may look then. What a sync has covered is there; of the rest each piece is there,
- * absent or torn, as the dice say. The spool opens and holds every fragment that was synced. */
+/* The power goes: every write, sync, rename and unlink is recorded, and for every prefix of the
+ * record the disk is made as it may look then. What a sync has covered is there; of the rest each
+ * piece is there, absent or torn, as the dice say. The spool opens and holds every fragment that
+ * was synced. */
 #include "fixture.h"
 #include "os/file.h"
 #include <fcntl.h>
@@ -16,12 +17,12 @@ typedef enum { CREATE, WRITE, SYNC, SYNC_FOLDER, RENAME, UNLINK, CLAIM, PERSIST 
 
 typedef struct {
     Kind kind;
-    unsigned file;         /* CREATE, WRITE, SYNC, RENAME, UNLINK */
-    char *name;            /* CREATE, RENAME: its name from now on */
-    uint64_t offset;       /* WRITE */
-    GBytes *data;          /* WRITE */
-    guint covers;          /* SYNC, SYNC_FOLDER: what is recorded up to here is safe */
-    uint64_t from, to;     /* CLAIM: these fragments are synced; PERSIST: up to `to` */
+    unsigned file;     /* CREATE, WRITE, SYNC, RENAME, UNLINK */
+    char *name;        /* CREATE, RENAME: its name from now on */
+    uint64_t offset;   /* WRITE */
+    GBytes *data;      /* WRITE */
+    guint covers;      /* SYNC, SYNC_FOLDER: what is recorded up to here is safe */
+    uint64_t from, to; /* CLAIM: these fragments are synced; PERSIST: up to `to` */
 } Op;
 
 /* ---- the record ---- */
@@ -400,8 +401,8 @@ cut_power(Fixture *f, KvgSpoolTier tier)
             check_disk(copy, n);
         }
     }
-    g_test_message("tier %s: %u operations, %u disks", kvg_spool_tier_to_string(tier), tape.ops->len,
-                   3 * (tape.ops->len + 1));
+    g_test_message("tier %s: %u operations, %u disks", kvg_spool_tier_to_string(tier),
+                   tape.ops->len, 3 * (tape.ops->len + 1));
     end_tape();
     g_rand_free(random);
 }
