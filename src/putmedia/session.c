@@ -26,6 +26,8 @@
 #define SHORT_TURN_US (4 * SECOND_US)
 /* PutMedia may be called five times a second for a stream. */
 #define PUT_INTERVAL_US (SECOND_US / 4)
+/* So long nobody needs to know that an answer is awaited. */
+#define SILENCE_US (3 * SECOND_US)
 #define BACKOFF_BASE_MS 500
 #define BACKOFF_CAP_MS 20000
 /* live-first leaves behind what is further back than this. */
@@ -56,6 +58,7 @@ struct _KvgSession {
     /* what is known; prepare() fetches what is lacking */
     Fetch fetching;
     KvgBackoff fetch_backoff;
+    int64_t fetch_us; /* since when it is under way */
     int64_t fetch_retry_us;
     bool was_ready;
     bool is_described;
@@ -298,9 +301,10 @@ may_open(KvgSession *session, KvgLane lane, int64_t now_us, int64_t *at_us)
 /* ---- what must be known first ---- */
 
 static void
-fetch(KvgSession *session, Fetch what, unsigned todo, KvgSessionActions *actions)
+fetch(KvgSession *session, Fetch what, unsigned todo, int64_t now_us, KvgSessionActions *actions)
 {
     session->fetching = what;
+    session->fetch_us = now_us;
     actions->todo |= todo;
 }
 
@@ -313,11 +317,11 @@ prepare(KvgSession *session, int64_t now_us, KvgSessionActions *actions)
     if (session->keys_until_us <= now_us + KEYS_GRACE_US)
         fetch(session, FETCH_KEYS,
               KVG_SESSION_DO_FETCH_KEYS | (session->keys_refused ? KVG_SESSION_DO_RENEW_KEYS : 0),
-              actions);
+              now_us, actions);
     else if (!session->is_described)
-        fetch(session, FETCH_STREAM, KVG_SESSION_DO_DESCRIBE, actions);
+        fetch(session, FETCH_STREAM, KVG_SESSION_DO_DESCRIBE, now_us, actions);
     else if (session->endpoint_until_us <= now_us)
-        fetch(session, FETCH_ENDPOINT, KVG_SESSION_DO_ENDPOINT, actions);
+        fetch(session, FETCH_ENDPOINT, KVG_SESSION_DO_ENDPOINT, now_us, actions);
     else
         return true;
     return false;
@@ -896,6 +900,27 @@ on_tick(KvgSession *session, const KvgSessionEvent *event, KvgSessionActions *ac
     }
 }
 
+/* When an answer has been missing for so long that people should know; INT64_MAX: none is awaited.
+ */
+static int64_t
+silence_us(const KvgSession *session)
+{
+    int64_t at_us = INT64_MAX;
+    bool has_call = false;
+    for (size_t i = 0; i < KVG_SESSION_CALLS; i++) {
+        const KvgCall *call = &session->calls[i];
+        if (!call->reads && call->stage != KVG_CALL_ENDING)
+            continue; /* free, or it only waits to follow another */
+        has_call = true;
+        at_us = MIN(at_us, call->stage == KVG_CALL_OPENING
+                               ? call->opened_us + SILENCE_US
+                               : kvg_call_stale_us(call, SILENCE_US, UNPERSISTED_US));
+    }
+    if (!has_call && session->fetching != FETCH_NOTHING)
+        at_us = session->fetch_us + SILENCE_US;
+    return at_us;
+}
+
 static void
 consider(int64_t *wake_us, int64_t at_us, int64_t now_us)
 {
@@ -910,6 +935,7 @@ plan_wake(KvgSession *session, int64_t now_us)
     const KvgCall *live = reader_of(session, KVG_LANE_LIVE);
     if (session->fetching == FETCH_NOTHING)
         consider(&wake_us, session->fetch_retry_us, now_us);
+    consider(&wake_us, silence_us(session), now_us);
     for (int lane = KVG_LANE_LIVE; lane <= KVG_LANE_BACKLOG; lane++)
         may_open(session, (KvgLane)lane, now_us, &wake_us);
     for (size_t i = 0; i < KVG_SESSION_CALLS; i++)
@@ -971,7 +997,7 @@ on_failed(KvgSession *session, const KvgSessionEvent *event, KvgSessionActions *
         return;
     session->fetching = FETCH_NOTHING;
     if (was == FETCH_STREAM && event->code == KVG_ERROR_NOT_FOUND && session->options.create) {
-        fetch(session, FETCH_CREATE, KVG_SESSION_DO_CREATE, actions);
+        fetch(session, FETCH_CREATE, KVG_SESSION_DO_CREATE, event->now_us, actions);
         return;
     }
     /* Another process was quicker. */
@@ -1165,7 +1191,10 @@ kvg_session_step(KvgSession *session, const KvgSessionEvent *event, KvgSessionAc
         actions->todo |= KVG_SESSION_DO_PERSIST;
     }
     const KvgSessionState state = state_now(session, event->now_us);
-    const char *reason = reason_now(session, state);
+    const bool is_silent = silence_us(session) <= event->now_us;
+    char reason[sizeof session->reason];
+    g_snprintf(reason, sizeof reason, "%s%s", reason_now(session, state),
+               is_silent ? "; no answer for 3 s: the network or the service may be down" : "");
     if (state != session->state || strcmp(reason, session->reason) != 0)
         actions->todo |= KVG_SESSION_DO_NOTIFY;
     session->state = state;

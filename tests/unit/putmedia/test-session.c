@@ -1,5 +1,6 @@
 /* The session as a table: each event in each state, without network and without waiting. */
 #include "putmedia/session.h"
+#include <string.h>
 
 #define SECOND INT64_C(1000000)
 #define MINUTE (60 * SECOND)
@@ -590,6 +591,37 @@ test_stale(Fixture *x, gconstpointer unused)
     expect_end(x, KVG_STREAM_END_STALE, 1);
 }
 
+static void
+expect_silent(const Fixture *x, bool is_silent)
+{
+    const char *found = strstr(kvg_session_reason(x->session), "no answer for 3 s");
+    g_assert_cmpint(found != NULL, ==, is_silent);
+}
+
+/* Long before anything is given up, the reason says that an answer is awaited. */
+static void
+test_silence(Fixture *x, gconstpointer unused)
+{
+    STEP(x, .kind = KVG_SESSION_ON_START);
+    expect_state(x, KVG_SESSION_KEYS);
+    expect_silent(x, false);
+    g_assert_cmpint(kvg_session_deadline_us(x->session), <=, x->now_us + 3 * SECOND);
+    pass_time(x, 3 * SECOND);
+    expect_silent(x, true);
+    STEP(x, .kind = KVG_SESSION_ON_KEYS);
+    expect_silent(x, false);
+
+    again(x);
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    expect_silent(x, false);
+    pass_time(x, 3 * SECOND);
+    expect_state(x, KVG_SESSION_STREAMING);
+    expect_silent(x, true);
+    acknowledge(x, 0, KVG_ACK_RECEIVED, 1000, 0);
+    expect_silent(x, false);
+}
+
 /* A line so slow that a fragment takes minutes is not dead while bytes go. */
 static void
 test_slow(Fixture *x, gconstpointer unused)
@@ -1046,6 +1078,7 @@ main(int argc, char **argv)
     ADD("skip-counted-once", test_skip_counted_once);
     ADD("evicted", test_evicted);
     ADD("stale", test_stale);
+    ADD("silence", test_silence);
     ADD("slow", test_slow);
     ADD("never-persisted", test_never_persisted);
     ADD("pause", test_pause);
