@@ -34,6 +34,7 @@ struct _KvgBody {
     uint64_t fragment;
     int64_t timecode_ms;
     int64_t last_us, max_us, end_us, gap_us; /* of the frames so far */
+    int64_t floor_ms; /* latest of the piece before: what is not later would be refused */
     uint32_t n_frames;
 };
 
@@ -137,6 +138,7 @@ begin_fragment(KvgBody *body, const KvgSpoolEvent *event)
     body->is_open = true;
     body->fragment = event->fragment;
     g_ptr_array_set_size(body->tags, 0);
+    body->floor_ms = INT64_MIN;
     begin_cluster(body, event->timecode_ms);
 }
 
@@ -144,7 +146,8 @@ begin_fragment(KvgBody *body, const KvgSpoolEvent *event)
 static void
 begin_piece(KvgBody *body, const KvgFrame *frame)
 {
-    begin_cluster(body, MAX(frame->pts_us / 1000, body->max_us / 1000 + 1));
+    body->floor_ms = body->max_us / 1000;
+    begin_cluster(body, MAX(frame->pts_us / 1000, body->floor_ms + 1));
     KvgSessionEvent event = {
         .kind = KVG_SESSION_ON_PIECE, .fragment = body->fragment, .timecode_ms = body->timecode_ms};
     body->on_event(&event, body->user_data);
@@ -168,8 +171,8 @@ put_frame(KvgBody *body, const KvgFrame *frame)
     if (body->skips)
         return;
     /* The fragmenter keeps this within bounds; a damaged spool may not. */
-    const int64_t relative_ms =
-        CLAMP(frame->pts_us / 1000 - body->timecode_ms, INT16_MIN, INT16_MAX);
+    const int64_t at_ms = MAX(frame->pts_us / 1000, body->floor_ms + 1);
+    const int64_t relative_ms = CLAMP(at_ms - body->timecode_ms, INT16_MIN, INT16_MAX);
     kvg_mkv_write_block_head(body->head, frame->track, (int16_t)relative_ms, frame->key,
                              g_bytes_get_size(frame->data));
     body->payload = g_bytes_ref(frame->data);
