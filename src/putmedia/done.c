@@ -48,6 +48,12 @@ kvg_done_add(KvgDone *done, uint64_t from, uint64_t to)
         g_array_insert_val(done->ranges, i, merged);
 }
 
+void
+kvg_done_rewind(KvgDone *done)
+{
+    g_array_set_size(done->ranges, 0);
+}
+
 uint64_t
 kvg_done_next(const KvgDone *done, uint64_t fragment)
 {

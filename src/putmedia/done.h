@@ -15,5 +15,7 @@ void kvg_done_init(KvgDone *done);
 void kvg_done_clear(KvgDone *done);
 /* [from, to] are done; from > to is nothing. */
 void kvg_done_add(KvgDone *done, uint64_t from, uint64_t to);
+/* Only what is below front counts as done any more. */
+void kvg_done_rewind(KvgDone *done);
 /* The first fragment at or after @fragment that is not done. */
 uint64_t kvg_done_next(const KvgDone *done, uint64_t fragment);

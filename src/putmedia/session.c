@@ -72,6 +72,7 @@ struct _KvgSession {
     /* the spool */
     uint64_t oldest, newest;
     KvgDone done;
+    KvgDone counted;    /* as persisted; those may be sent again to keep the order */
     uint64_t told;      /* all before it have been reported as persisted */
     uint64_t live_next; /* what the live lane sends next; the backlog lies before it */
     uint64_t highest;   /* sent so far */
@@ -118,6 +119,7 @@ kvg_session_new(const KvgSessionOptions *options)
     session->wake_us = INT64_MAX;
     session->fetch_backoff = backoff;
     kvg_done_init(&session->done);
+    kvg_done_init(&session->counted);
     session->told = session->done.front;
     for (size_t i = 0; i < KVG_SESSION_CALLS; i++)
         kvg_call_init(&session->calls[i]);
@@ -135,6 +137,7 @@ kvg_session_free(KvgSession *session)
     for (size_t i = 0; i < KVG_SESSION_CALLS; i++)
         kvg_call_clear(&session->calls[i]);
     kvg_done_clear(&session->done);
+    kvg_done_clear(&session->counted);
     g_array_unref(session->skips);
     g_free(session);
 }
@@ -451,6 +454,19 @@ heir_of(const KvgSession *session, const KvgCall *call)
     return session->lanes[KVG_LANE_LIVE].reader >= 0 ? KVG_LANE_BACKLOG : KVG_LANE_LIVE;
 }
 
+/* Recorded order is kept on the wire: what comes after @call's first loss goes up again behind it,
+ * even if it is persisted, or under way in the call that has followed. */
+static void
+roll_back(KvgSession *session, const KvgCall *call, KvgStreamEnd end, KvgSessionActions *actions)
+{
+    KvgCall *live = reader_of(session, KVG_LANE_LIVE);
+    kvg_done_rewind(&session->done);
+    if (call->stage != KVG_CALL_ENDING || call->pieces->len == 0 || live == NULL)
+        return;
+    actions->abort |= bit_of(session, live);
+    drop_call(session, live, end);
+}
+
 /* The call is lost. @event has code and error_type; they are 0 and NULL for a mere loss. */
 static void
 lose(KvgSession *session,
@@ -463,6 +479,8 @@ lose(KvgSession *session,
     const bool is_limit = g_strcmp0(event->error_type, "ConnectionLimitExceededException") == 0 &&
                           count_calls(session) > 1;
     const bool at_once = forget(session, event);
+    if (!session->options.live_first)
+        roll_back(session, call, end, actions);
     Lane *lane = &session->lanes[heir_of(session, call)];
     complain(session, actions, "%s", text);
     actions->abort |= bit_of(session, call);
@@ -512,6 +530,7 @@ static void
 finish_fragments(KvgSession *session, uint64_t from, uint64_t to)
 {
     kvg_done_add(&session->done, from, to);
+    kvg_done_add(&session->counted, 1, session->done.front - 1);
     for (size_t i = 0; i < KVG_SESSION_CALLS; i++)
         kvg_call_forget(&session->calls[i], from, to);
     guint old = 0;
@@ -529,9 +548,12 @@ check_done(KvgSession *session, const KvgCall *call, uint64_t fragment)
     KvgPiece sum;
     if (!kvg_call_is_done(call, fragment, &sum))
         return;
-    session->counts.fragments_persisted++;
-    session->counts.frames_persisted += sum.n_frames;
-    session->counts.media_ms_persisted += (uint64_t)MAX(sum.media_ms, 0);
+    if (kvg_done_next(&session->counted, fragment) == fragment) {
+        session->counts.fragments_persisted++;
+        session->counts.frames_persisted += sum.n_frames;
+        session->counts.media_ms_persisted += (uint64_t)MAX(sum.media_ms, 0);
+        kvg_done_add(&session->counted, fragment, fragment);
+    }
     finish_fragments(session, fragment, fragment);
 }
 

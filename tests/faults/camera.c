@@ -219,6 +219,15 @@ check_fragment(Walk *walk, const KvgStored *stored)
     return true;
 }
 
+/* What an injected error has left out may have been stored all the same, and what came before it is
+ * sent again behind it: the order is that of time, not of arrival. */
+static int
+compare_times(const void *a, const void *b)
+{
+    const int64_t left = ((const KvgStored *)a)->start_ms, right = ((const KvgStored *)b)->start_ms;
+    return left < right ? -1 : left > right;
+}
+
 KvgVerdict
 kvg_camera_verify(KvgCamera *camera, KvgSite *site)
 {
@@ -226,6 +235,7 @@ kvg_camera_verify(KvgCamera *camera, KvgSite *site)
     const int64_t end_ms = camera->start_ms + (int64_t)camera->n_put * camera->spec.step_ms;
     g_autoptr(GArray) stored =
         kvg_site_read(site, camera->spec.stream, camera->start_ms - 1000, end_ms + 1000);
+    g_array_sort(stored, compare_times);
     for (guint i = 0; i < stored->len; i++) {
         if (!check_fragment(&walk, &g_array_index(stored, KvgStored, i)))
             break;

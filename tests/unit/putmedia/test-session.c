@@ -439,14 +439,17 @@ test_out_of_order(Fixture *x, gconstpointer unused)
     send_fragment(x, 0, 2);
     persist(x, 0, 2);
     g_assert_cmphex(x->actions.todo, ==, 0);
-    /* ... and what is persisted is not sent again. */
+    /* After a loss it is sent again behind the first, so that the order stays; counted once. */
     fail_call(x, 0, KVG_ERROR_RETRY, NULL);
     pass_time(x, 20 * SECOND);
     STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
     send_fragment(x, 0, 1);
-    g_assert_cmpint(begin(x, 0, 2), ==, KVG_ADMIT_PASS);
+    send_fragment(x, 0, 2);
     persist(x, 0, 1);
+    g_assert_cmpuint(x->actions.persisted, ==, 1);
+    persist(x, 0, 2);
     g_assert_cmpuint(x->actions.persisted, ==, 2);
+    g_assert_cmpuint(kvg_session_counts(x->session)->fragments_persisted, ==, 2);
 }
 
 static void
@@ -779,10 +782,32 @@ test_rotation_lost(Fixture *x, gconstpointer unused)
     expect_state(x, KVG_SESSION_STREAMING);
 }
 
-/* The first call dies after it was followed: what it owes goes up behind the live media. */
+/* The first call dies after it was followed: what it owes goes up again, and all after it. */
 static void
 test_ending_lost(Fixture *x, gconstpointer unused)
 {
+    to_rotation(x);
+    finish(x, 0, 2);
+    open_call(x, 1);
+    g_assert_cmpint(begin(x, 0, 3), ==, KVG_ADMIT_STOP);
+    send_fragment(x, 1, 3);
+    persist(x, 1, 3);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    expect_calls(x, 0, 3);
+    pass_time(x, 2 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_calls(x, 1, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 2);
+    send_fragment(x, 0, 2);
+    send_fragment(x, 0, 3);
+}
+
+/* ... or behind the live media, where those come first. */
+static void
+test_ending_lost_live_first(Fixture *x, gconstpointer unused)
+{
+    x->options.live_first = true;
+    again(x);
     to_rotation(x);
     finish(x, 0, 2);
     open_call(x, 1);
@@ -1087,6 +1112,7 @@ main(int argc, char **argv)
     ADD("rotation-refused", test_rotation_refused);
     ADD("rotation-lost", test_rotation_lost);
     ADD("ending-lost", test_ending_lost);
+    ADD("ending-lost/live-first", test_ending_lost_live_first);
     ADD("rotation-by-keys", test_rotation_by_keys);
     ADD("other-tracks", test_other_tracks);
     ADD("live-first", test_live_first);
