@@ -1,7 +1,7 @@
 # A thin front for people; meson does the work.
 BUILD = build
 
-.PHONY: all demo test bench install clean
+.PHONY: all demo test bench soak install clean
 
 all: setup
 	ninja -C $(BUILD)
@@ -25,6 +25,11 @@ test:
 bench: setup
 	@ninja -C $(BUILD) --quiet
 	@bench/run.py $(ARGS)
+
+# What takes too long for every day: scripts/soak says what. SOAK=1h: an hour of 50 cameras under faults.
+soak:
+	@scripts/bootstrap --test
+	@scripts/soak $(SOAK)
 
 install: all
 	meson install -C $(BUILD)
