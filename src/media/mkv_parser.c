@@ -660,6 +660,8 @@ walk(KvgMkvParser *parser, KvgMkvEvent *event, GError **error)
 {
     if (parser->skip > 0)
         return skip_bytes(parser);
+    if (parser->len == parser->at) /* nothing was ever put: there is no buffer yet */
+        return WALK_NEED_MORE;
     const uint8_t *at = parser->buffer + parser->at;
     const size_t left = parser->len - parser->at;
     Element element;
