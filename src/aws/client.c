@@ -159,6 +159,15 @@ on_reply(char *data, size_t size, size_t n, void *user_data)
     return n;
 }
 
+void
+kvg_curl_trust(CURL *easy, const char *ca_path)
+{
+    if (ca_path == NULL)
+        return;
+    const bool is_folder = g_file_test(ca_path, G_FILE_TEST_IS_DIR);
+    curl_easy_setopt(easy, is_folder ? CURLOPT_CAPATH : CURLOPT_CAINFO, ca_path);
+}
+
 static void
 set_options(KvgAwsTransfer *transfer, const KvgAwsRequest *request)
 {
@@ -180,8 +189,7 @@ set_options(KvgAwsTransfer *transfer, const KvgAwsRequest *request)
     curl_easy_setopt(
         easy, CURLOPT_TIMEOUT_MS,
         (long)(request->total_timeout_ms != 0 ? request->total_timeout_ms : TOTAL_TIMEOUT_MS));
-    if (request->ca_path != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_path);
+    kvg_curl_trust(easy, request->ca_path);
     if (transfer->body != NULL) {
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(transfer->body));

@@ -10,6 +10,9 @@
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CURL, curl_easy_cleanup)
 
+/* Whom @easy trusts: a file (PEM) or a folder of them as c_rehash leaves it; NULL: the system's. */
+void kvg_curl_trust(CURL *easy, const char *ca_path);
+
 /* Keys in force now. Filled copies belong to the holder; cleared on free. */
 typedef struct {
     char *access_key, *secret_key, *session_token; /* token NULL if none */

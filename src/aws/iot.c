@@ -75,8 +75,7 @@ begin(const IotSource *iot, KvgAttempt *attempt, GError **error)
     curl_easy_setopt(attempt->easy, CURLOPT_PROTOCOLS_STR, "https");
     curl_easy_setopt(attempt->easy, CURLOPT_SSLCERT, iot->certificate_path);
     curl_easy_setopt(attempt->easy, CURLOPT_SSLKEY, iot->key_path);
-    if (iot->ca_path != NULL)
-        curl_easy_setopt(attempt->easy, CURLOPT_CAINFO, iot->ca_path);
+    kvg_curl_trust(attempt->easy, iot->ca_path);
     return KVG_RENEWAL_REQUEST;
 }
 

@@ -232,32 +232,6 @@ kvg_hub_stream_hold(KvgHubStream *stream)
     return stream;
 }
 
-bool
-kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error)
-{
-    if (stream == NULL)
-        return true;
-
-    g_mutex_lock(&hub_lock);
-    if (--stream->holds > 0) {
-        g_mutex_unlock(&hub_lock);
-        return true;
-    }
-    g_ptr_array_remove(streams, stream);
-    g_ptr_array_add(closing, stream);
-    g_mutex_unlock(&hub_lock);
-
-    const bool persisted = kvg_stream_close(stream->stream, timeout_ms, error);
-
-    g_mutex_lock(&hub_lock);
-    g_ptr_array_remove(closing, stream);
-    give_producer_back(stream->shared);
-    g_cond_broadcast(&hub_closed);
-    g_mutex_unlock(&hub_lock);
-    stream_free(stream);
-    return persisted;
-}
-
 /* ---- the writer ---- */
 
 bool
@@ -284,6 +258,37 @@ kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
     g_weak_ref_set(&stream->attached.writer, NULL);
     stream->attached.writer_id = NULL;
     stream->attached.listener = NULL;
+}
+
+bool
+kvg_hub_stream_leave(KvgHubStream *stream, GObject *object, int64_t timeout_ms, GError **error)
+{
+    g_mutex_lock(&hub_lock);
+    if (--stream->holds > 0) {
+        if (object != NULL)
+            kvg_hub_stream_detach(stream, object);
+        g_mutex_unlock(&hub_lock);
+        return true;
+    }
+    g_ptr_array_remove(streams, stream);
+    g_ptr_array_add(closing, stream);
+    g_mutex_unlock(&hub_lock);
+
+    const bool persisted = kvg_stream_close(stream->stream, timeout_ms, error);
+
+    g_mutex_lock(&hub_lock);
+    g_ptr_array_remove(closing, stream);
+    give_producer_back(stream->shared);
+    g_cond_broadcast(&hub_closed);
+    g_mutex_unlock(&hub_lock);
+    stream_free(stream);
+    return persisted;
+}
+
+bool
+kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error)
+{
+    return stream == NULL || kvg_hub_stream_leave(stream, NULL, timeout_ms, error);
 }
 
 void

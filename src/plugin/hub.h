@@ -21,6 +21,13 @@ KvgHubStream *kvg_hub_stream_hold(KvgHubStream *stream);
  * still hold the stream. NULL is fine. */
 bool kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **error);
 
+/* As kvg_hub_stream_release(), for a writer: it hears of the stream until that is closed, or if
+ * others hold it, no more. */
+bool kvg_hub_stream_leave(KvgHubStream *stream,
+                          GObject *object,
+                          int64_t timeout_ms,
+                          GError **error);
+
 /* Called on the uploader thread with @object held. */
 typedef struct {
     void (*state)(GObject *object, KvgStreamState state, const char *reason);

@@ -263,8 +263,7 @@ stop_stream(GstKvsSink *self)
 
     g_clear_error(&error);
     const int64_t timeout_ms = close_timeout_ms(self, stream);
-    kvg_hub_stream_detach(stream, G_OBJECT(self));
-    if (!kvg_hub_stream_release(stream, timeout_ms, &error))
+    if (!kvg_hub_stream_leave(stream, G_OBJECT(self), timeout_ms, &error))
         GST_INFO_OBJECT(self, "%s", error != NULL ? error->message : "left in the spool");
 }
 

@@ -61,6 +61,9 @@ kvg_report_ack(GObject *object, const KvgStreamAck *ack)
                                .result = !is_error  ? RESULT_OK
                                          : is_known ? ack->error_id
                                                     : RESULT_UNKNOWN};
+    static const char *const names[] = {"?", "BUFFERING", "RECEIVED", "PERSISTED", "ERROR", "IDLE"};
+    GST_DEBUG_OBJECT(object, "%s of %s at %" G_GINT64_FORMAT, names[ack->type],
+                     ack->fragment_number, ack->timecode_ms);
     g_strlcpy(told.sequence_number, ack->fragment_number, sizeof told.sequence_number);
     g_signal_emit(object, signals[SIGNAL_FRAGMENT_ACK], 0, &told);
     if (is_error)

@@ -160,10 +160,11 @@ static const PropRow rows[KVG_SINK_N_PROPS] = {
          "URL of the control plane; by default CONTROL_PLANE_URI, AWS_ENDPOINT_URL_KINESIS_VIDEO, "
          "AWS_ENDPOINT_URL, or the region's",
          NULL},
-    [KVG_SINK_CA_PATH] = {"ca-path", TYPE_STRING, NULL, 0,
-                          "File (PEM) with the authorities to trust; by default "
-                          "KVSSINK_CA_CERT_PATH, AWS_CA_BUNDLE, or the system's",
-                          NULL},
+    [KVG_SINK_CA_PATH] =
+        {"ca-path", TYPE_STRING, NULL, 0,
+         "File (PEM) with the authorities to trust, or a folder of them; by default "
+         "KVSSINK_CA_CERT_PATH, AWS_CA_BUNDLE, or the system's",
+         NULL},
     [KVG_SINK_SPOOL_PATH] = {"spool-path", TYPE_STRING, NULL, 0,
                              "Folder of what is not yet persisted; by default kvg/spool in the "
                              "user's state folder (XDG_STATE_HOME)",
@@ -500,9 +501,12 @@ plan_producer(const KvgSinkSettings *settings, KvgSinkPlan *plan, GError **error
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID, "property aws-region is empty");
         return false;
     }
-    if (ca != NULL && !g_file_test(ca, G_FILE_TEST_IS_REGULAR)) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
-                    "%s: no such file; name a PEM file with the authorities to trust", ca);
+    if (ca != NULL && !g_file_test(ca, G_FILE_TEST_EXISTS)) {
+        g_set_error(
+            error, KVG_ERROR, KVG_ERROR_INVALID,
+            "%s: no such file; name a PEM file with the authorities to trust, or a folder of "
+            "them",
+            ca);
         return false;
     }
 

@@ -393,8 +393,7 @@ make_easy(KvgPut *put, const char *url)
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
-    if (uploader->ca_path != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, uploader->ca_path);
+    kvg_curl_trust(easy, uploader->ca_path);
     curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_put_read);
     curl_easy_setopt(easy, CURLOPT_READDATA, put);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_put_write);

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import time
 
@@ -202,10 +203,16 @@ def test_iot():
 
 def test_credential_file():
     path = site.path("credential")
+    folder = site.path("authorities")
+    os.mkdir(folder)
+    shutil.copy(site.path("server/ca.pem"), folder)
+    subprocess.run(["openssl", "rehash", folder], check=True, stdout=subprocess.DEVNULL)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
         out.write(f"CREDENTIALS {KEYS['aws_access_key_id']} {SECRET}\n")
-    launch(picture() + f" ! {AVC} ! kvssink stream-name=by-file credential-path={path}",
-           environment=ENVIRONMENT)
+    output = launch(picture() + f" ! {AVC} ! kvssink stream-name=by-file credential-path={path}",
+                    environment=dict(ENVIRONMENT, KVSSINK_CA_CERT_PATH=folder), debug="kvssink:5")
+    # What the signal fragment-ack carries.
+    assert len(re.findall("PERSISTED of [0-9]{47} at [0-9]{13}", output)) == 4, output
     assert len(Stored("by-file").hashes()) == 100
 
 

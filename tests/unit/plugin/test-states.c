@@ -3,6 +3,7 @@
 #include "sink.h"
 
 #include <gst/check/gstharness.h>
+#include <kvg/kvssink.h>
 #include <string.h>
 
 static void
@@ -259,6 +260,60 @@ test_busy(void)
     g_assert_cmpuint(sink_messages(second, GST_MESSAGE_ERROR), ==, 1);
 }
 
+static void
+on_metric(GstElement *element, gpointer pointer, gpointer user_data)
+{
+    const KvgSinkMetric *metric = pointer;
+    unsigned *n = user_data;
+    g_assert_cmpint(metric->is_first, ==, *n == 0);
+    g_assert_cmpuint(metric->frames, ==, *n * 25 + 1);
+    g_assert_cmpuint(metric->spool_bytes, >, 0);
+    (*n)++;
+}
+
+/* At each key frame, if asked for. */
+static void
+test_metrics(void)
+{
+    for (int wanted = 0; wanted < 2; wanted++) {
+        g_autoptr(Sink) sink = sink_new(FALSE);
+        g_autoptr(GBytes) avcc = avcc_720p();
+        unsigned n = 0;
+        g_object_set(sink->element, "get-kvs-metrics", wanted == 1, NULL);
+        g_signal_connect(sink->element, "stream-client-metric", G_CALLBACK(on_metric), &n);
+        sink_open(sink, 0);
+        sink_play(sink);
+        sink_caps(sink, 0, VIDEO_AVC, avcc);
+        put_frames(sink, 0, 100);
+        g_assert_cmpuint(n, ==, wanted == 1 ? 4 : 0);
+    }
+}
+
+/* Many sinks of one program share what can be shared, and leave nothing. */
+static void
+test_many(void)
+{
+    enum { N = 30 };
+    g_autoptr(GBytes) avcc = avcc_720p();
+    Sink *sinks[N];
+    const unsigned n_threads = count_entries("/proc/self/task");
+    for (unsigned i = 0; i < N; i++) {
+        g_autofree char *name = g_strdup_printf("gate-%u", i);
+        sinks[i] = sink_new(TRUE);
+        g_object_set(sinks[i]->element, "stream-name", name, "spool-path", sinks[0]->folder, NULL);
+        sink_open(sinks[i], 0);
+        sink_play(sinks[i]);
+        sink_caps(sinks[i], 0, VIDEO_AVC, avcc);
+        put_frames(sinks[i], 0, 30);
+    }
+    g_assert_cmpuint(count_entries("/proc/self/task"), <=, n_threads + 3);
+    for (unsigned i = N; i > 0; i--) {
+        g_assert_cmpuint(sink_stat(sinks[i - 1], "frames"), ==, 30);
+        sink_free(sinks[i - 1]);
+    }
+    g_assert_cmpuint(count_entries("/proc/self/task"), <=, n_threads);
+}
+
 /* The element as GStreamer's own tools for tests see it. */
 static void
 test_harness(void)
@@ -302,5 +357,7 @@ main(int argc, char **argv)
     g_test_add_func("/states/messages", test_messages);
     g_test_add_func("/states/busy", test_busy);
     g_test_add_func("/states/harness", test_harness);
+    g_test_add_func("/states/metrics", test_metrics);
+    g_test_add_func("/states/many", test_many);
     return g_test_run();
 }
