@@ -73,11 +73,14 @@ open_stream(Entry *entry, GError **error)
     const KvgProducerOptions producer = {.region = config->region,
                                          .endpoint = config->endpoint,
                                          .ca_path = config->ca_bundle,
-                                         .spool_path = config->spool_path};
+                                         .spool_path = config->spool_path,
+                                         .spool_memory_path = config->spool_memory_path};
     const KvgStreamOptions stream = {.name = entry->config->name,
                                      .credentials = credentials,
                                      .create = true,
                                      .retention_hours = (uint32_t)entry->config->retention_hours,
+                                     .spool_tier = config->spool_tier,
+                                     .spool_max_age_ms = config->spool_max_age_ms,
                                      .spool_limit_bytes =
                                          config->spool_limit_bytes / MAX(config->cameras->len, 1)};
     entry->stream = kvg_hub_open_stream(&producer, &stream, error);

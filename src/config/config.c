@@ -20,6 +20,9 @@
 #define MAX_PROBLEMS 100
 #define MAX_VALUE_BYTES 65536
 #define MAX_RETENTION_HOURS 87600
+#define MIN_SPOOL_AGE_MS 10000
+#define DEFAULT_SPOOL_BYTES (20ULL << 30)
+#define DEFAULT_SPOOL_BYTES_IN_MEMORY (512ULL << 20)
 
 typedef struct {
     const char *path;
@@ -66,6 +69,7 @@ kvg_config_free(KvgConfig *config)
     g_free(config->iam_role);
     g_free(config->iot_policy);
     g_free(config->spool_path);
+    g_free(config->spool_memory_path);
     g_free(config->api_address);
     g_ptr_array_unref(config->cameras);
     g_free(config);
@@ -919,7 +923,42 @@ spool_limit(Loader *loader, const char *key, yaml_node_t *node, void *target)
         ((KvgConfig *)target)->spool_limit_bytes = bytes;
 }
 
-static const Key spool_keys[] = {{"path", spool_path}, {"limit", spool_limit}, {NULL, NULL}};
+static void
+spool_tier(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    g_autofree char *text = read_text(loader, key, node);
+    if (text == NULL || kvg_spool_tier_from_string(text, &((KvgConfig *)target)->spool_tier))
+        return;
+    g_autofree char *seen = shown(text);
+    problem(loader, &node->start_mark, key, "'%s' is not valid; write auto, disk or memory", seen);
+}
+
+static void
+spool_max_age(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    g_autofree char *text = read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    int64_t ms = 0;
+    if (!kvg_parse_duration_ms(text, &ms, &error))
+        problem(loader, &node->start_mark, key, "%s", error->message);
+    else if (ms < MIN_SPOOL_AGE_MS)
+        problem(loader, &node->start_mark, key, "too short; give at least 10s");
+    else
+        ((KvgConfig *)target)->spool_max_age_ms = ms;
+}
+
+static void
+spool_memory_path(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    replace_path(loader, key, node, &((KvgConfig *)target)->spool_memory_path);
+}
+
+static const Key spool_keys[] = {
+    {"path", spool_path},       {"limit", spool_limit},
+    {"tier", spool_tier},       {"max_age", spool_max_age},
+    {"memory_path", spool_memory_path}, {NULL, NULL}};
 
 static void
 top_spool(Loader *loader, const char *key, yaml_node_t *node, void *target)
@@ -1005,6 +1044,10 @@ read_root(Loader *loader, KvgConfig *config)
     read_table(loader, "", root, top_keys, config);
     if (config->region == NULL && find_node(loader, root, "region") == NULL)
         read_region_of_environment(loader, &root->start_mark, config);
+    if (config->spool_limit_bytes == 0)
+        config->spool_limit_bytes = config->spool_tier == KVG_SPOOL_TIER_MEMORY
+                                        ? DEFAULT_SPOOL_BYTES_IN_MEMORY
+                                        : DEFAULT_SPOOL_BYTES;
     KvgConfigCamera *defaults = read_defaults(loader, find_node(loader, root, "defaults"));
     yaml_node_t *cameras = find_node(loader, root, "cameras");
     Cameras context = {config, defaults};
@@ -1090,7 +1133,6 @@ config_new(const char *path, const char *folder)
     config->iam_role = g_strdup("KvgCameraRole");
     config->iot_policy = g_strdup("KvgCameraPolicy");
     config->spool_path = g_build_filename(folder, "spool", NULL);
-    config->spool_limit_bytes = 20ULL << 30;
     config->api_address = g_strdup("127.0.0.1");
     config->api_port = 8080;
     config->cameras = g_ptr_array_new_with_free_func(camera_free);

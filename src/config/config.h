@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glib.h>
+#include <kvg/spool.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,7 +32,11 @@ typedef struct {
     char *iam_role;             /* default "KvgCameraRole" */
     char *iot_policy;           /* default "KvgCameraPolicy" */
     char *spool_path;           /* default "spool" beside the file */
-    uint64_t spool_limit_bytes; /* per site, shared evenly by the cameras; default 20GiB */
+    uint64_t spool_limit_bytes; /* per site, shared evenly by the cameras; default 20GiB, in tier
+                                   memory 512MiB */
+    KvgSpoolTier spool_tier;    /* default auto */
+    int64_t spool_max_age_ms;   /* 0: none (default) */
+    char *spool_memory_path;    /* NULL: in /dev/shm */
     char *api_address;          /* default 127.0.0.1 */
     uint16_t api_port;          /* default 8080; 0: any free port */
     GPtrArray *cameras;         /* KvgConfigCamera, in file order */

@@ -20,7 +20,7 @@ static const char whole[] =
     "endpoint: https://127.0.0.1:9443\n"
     "ca_bundle: ca.pem\n"
     "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444' }\n"
-    "spool: { path: /var/spool/kvg, limit: 3GiB }\n"
+    "spool: { path: /var/spool/kvg, limit: 3GiB, tier: disk, max_age: 2h, memory_path: /run/kvg }\n"
     "api: { address: 127.0.0.1, port: 0 }\n"
     "defaults: { retention: 48h }\n"
     "cameras:\n"
@@ -47,6 +47,9 @@ test_whole(void)
     g_assert_cmpstr(config->credentials_endpoint, ==, "h:9444");
     g_assert_cmpstr(config->spool_path, ==, "/var/spool/kvg");
     g_assert_cmpuint(config->spool_limit_bytes, ==, 3ull << 30);
+    g_assert_cmpint(config->spool_tier, ==, KVG_SPOOL_TIER_DISK);
+    g_assert_cmpint(config->spool_max_age_ms, ==, 7200000);
+    g_assert_cmpstr(config->spool_memory_path, ==, "/run/kvg");
     g_assert_cmpuint(config->cameras->len, ==, 3);
     const KvgConfigCamera *gate = kvg_config_find_camera(config, "gate");
     g_assert_cmpstr(gate->password, ==, "pa$s");
@@ -82,6 +85,9 @@ test_defaults(void)
     g_assert_cmpstr(config->api_address, ==, "127.0.0.1");
     g_assert_cmpuint(config->api_port, ==, 8080);
     g_assert_cmpuint(config->spool_limit_bytes, ==, 20ull << 30);
+    g_assert_cmpint(config->spool_tier, ==, KVG_SPOOL_TIER_AUTO);
+    g_assert_cmpint(config->spool_max_age_ms, ==, 0);
+    g_assert_null(config->spool_memory_path);
     g_autofree char *spool = g_build_filename(folder, "spool", NULL);
     g_assert_cmpstr(config->spool_path, ==, spool);
     const KvgConfigCamera *camera = kvg_config_find_camera(config, "a");
@@ -140,6 +146,10 @@ test_problems(void)
         {CAMERA "[1, 2]\n", "cameras.a"},
         {"region: us-east-1\nspool: { limit: lots }\ncameras: { a: { source: 'test:' } }\n",
          ":2:17:"},
+        {"region: us-east-1\nspool: { tier: tape }\ncameras: { a: { source: 'test:' } }\n",
+         "write auto, disk or memory"},
+        {"region: us-east-1\nspool: { max_age: 1s }\ncameras: { a: { source: 'test:' } }\n",
+         "too short"},
         {"region: us-east-1\napi: { port: 70000 }\ncameras: { a: { source: 'test:' } }\n", "port"},
         {"region: us-east-1\nendpoint: 'ftp://x'\ncameras: { a: { source: 'test:' } }\n",
          "endpoint"},
