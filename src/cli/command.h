@@ -11,6 +11,7 @@ int kvg_cmd_provision(int argc, char **argv);
 int kvg_cmd_check(int argc, char **argv);
 int kvg_cmd_demo(int argc, char **argv);
 int kvg_cmd_explain(int argc, char **argv);
+int kvg_cmd_spool(int argc, char **argv);
 int kvg_cmd_play(int argc, char **argv);
 /* in agent/: the supervisor, and with --worker FD one of its workers */
 int kvg_cmd_agent(int argc, char **argv);

@@ -14,6 +14,7 @@ static const KvgCommand commands[] = {
     {"check", "check a configuration file", kvg_cmd_check},
     {"provision", "create things, certificates, policies, role and streams", kvg_cmd_provision},
     {"play", "print the HLS URL of a camera", kvg_cmd_play},
+    {"spool", "list, verify or export what is not persisted yet", kvg_cmd_spool},
     {"explain", "say what an error code means and what to do", kvg_cmd_explain},
     {"help", "this text", run_help},
     {"version", "print the version", run_version},

@@ -955,10 +955,12 @@ spool_memory_path(Loader *loader, const char *key, yaml_node_t *node, void *targ
     replace_path(loader, key, node, &((KvgConfig *)target)->spool_memory_path);
 }
 
-static const Key spool_keys[] = {
-    {"path", spool_path},       {"limit", spool_limit},
-    {"tier", spool_tier},       {"max_age", spool_max_age},
-    {"memory_path", spool_memory_path}, {NULL, NULL}};
+static const Key spool_keys[] = {{"path", spool_path},
+                                 {"limit", spool_limit},
+                                 {"tier", spool_tier},
+                                 {"max_age", spool_max_age},
+                                 {"memory_path", spool_memory_path},
+                                 {NULL, NULL}};
 
 static void
 top_spool(Loader *loader, const char *key, yaml_node_t *node, void *target)

@@ -96,7 +96,7 @@ struct _KvgSpool {
         uint64_t next_segment;
         uint64_t bytes_in[KVG_SPOOL_N_PLACES];
         uint64_t bytes_live; /* of the fragments in the index */
-        uint64_t evicted_fragments, evicted_frames, torn_records;
+        uint64_t evicted_fragments, evicted_frames, torn_records, cut_records;
         uint64_t evicted_unsaid; /* not in the log yet */
         int64_t silent_until_us; /* about evictions */
         uint64_t cursor_sequence;

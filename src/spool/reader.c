@@ -113,6 +113,7 @@ fetch(KvgSpoolReader *reader, uint64_t offset, size_t len, uint64_t end)
     return got >= len ? buffer->data : NULL;
 }
 
+/* Who only looks on does not learn of a move: a segment may also be in the other place. */
 static bool
 open_for_reading(KvgSpoolReader *reader, Spot *spot, GError **error)
 {
@@ -125,13 +126,18 @@ open_for_reading(KvgSpoolReader *reader, Spot *spot, GError **error)
     reader->file = g_steal_pointer(&spot->file);
     if (reader->file != NULL)
         return true;
-    g_autofree char *path = kvg_spool_segment_path(reader->spool, spot->place, spot->segment);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        reader->file = kvg_spool_file_new(fd);
-        return true;
+    for (guint i = 0; i < KVG_SPOOL_N_PLACES; i++) {
+        const KvgSpoolPlace place = (spot->place + i) % KVG_SPOOL_N_PLACES;
+        if (reader->spool->paths[place] == NULL)
+            continue;
+        g_autofree char *path = kvg_spool_segment_path(reader->spool, place, spot->segment);
+        const int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+            reader->file = kvg_spool_file_new(fd);
+        if (fd >= 0 || (errno != ENOENT && errno != ENOTDIR))
+            return fd >= 0 || kvg_spool_fail(error, errno, path, "open");
     }
-    return errno == ENOENT || errno == ENOTDIR || kvg_spool_fail(error, errno, path, "open");
+    return true; /* it is gone */
 }
 
 static bool

@@ -136,7 +136,8 @@ recover_segment(KvgSpool *spool, const Found *found, bool is_newest, GError **er
     g_array_append_val(spool->shared.segments, segment);
     spool->shared.bytes_in[found->place] += scan.size;
     spool->shared.next_segment = MAX(spool->shared.next_segment, found->sequence + 1);
-    spool->shared.torn_records += scan.n_damaged + scan.is_torn;
+    spool->shared.torn_records += scan.n_damaged;
+    spool->shared.cut_records += scan.is_torn;
     take_fragments(spool, &scan);
     /* The process before may have ended before it synced its last segment. */
     if (is_newest && is_on_disk)

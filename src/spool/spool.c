@@ -288,6 +288,7 @@ kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats)
         .evicted_fragments = spool->shared.evicted_fragments,
         .evicted_frames = spool->shared.evicted_frames,
         .torn_records = spool->shared.torn_records,
+        .cut_records = spool->shared.cut_records,
     };
     memcpy(stats->bytes_in, spool->shared.bytes_in, sizeof stats->bytes_in);
     memcpy(stats->trouble, spool->shared.trouble, sizeof stats->trouble);

@@ -132,7 +132,10 @@ typedef struct {
     uint64_t newest_fragment;              /* newest begun; 0: none */
     bool fragment_open;
     uint64_t n_fragments;
-    uint64_t evicted_fragments, evicted_frames, torn_records;
+    uint64_t evicted_fragments, evicted_frames;
+    uint64_t torn_records; /* places that are damaged */
+    uint64_t
+        cut_records; /* last records of segments that are not all there, as a crash leaves them */
     KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES]; /* now */
     uint64_t failures[KVG_SPOOL_N_TROUBLES];     /* since it was opened */
     uint64_t n_failures;                         /* their sum */

@@ -117,7 +117,7 @@ class Site:
         lines = [
             f"region: {REGION}", f"endpoint: {self.endpoint}",
             f"ca_bundle: {self.path('server/ca.pem')}", "identity: { directory: certs }",
-            "spool: { path: spool, limit: 1GiB }", "api: { address: 127.0.0.1, port: 0 }", "cameras:"]
+            "spool: { path: spool, limit: 1GiB, memory_path: memory }", "api: { address: 127.0.0.1, port: 0 }", "cameras:"]
         for camera in self.cameras.ready["cameras"] if self.cameras else []:
             lines.append(f"  {camera['name']}: {{ source: \"{camera['url']}\", username: viewer, "
                          "password_file: camera-password }")
