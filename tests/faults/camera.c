@@ -147,6 +147,8 @@ kvg_camera_close(KvgCamera *camera, int64_t timeout_ms, GError **error)
     kvg_stream_get_stats(camera->stream, &stats);
     const bool ok = kvg_stream_close(g_steal_pointer(&camera->stream), timeout_ms, error);
     camera->dropped += stats.frames_dropped;
+    camera->evicted += stats.frames_dropped_evicted;
+    camera->refused += stats.frames_dropped_refused;
     camera->sessions += stats.sessions;
     camera->accepted += stats.frames_put;
     g_clear_pointer(&camera->producer, kvg_producer_free);

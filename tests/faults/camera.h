@@ -27,7 +27,7 @@ typedef struct {
     pthread_mutex_t lock;
     GArray *notes; /* of KvgCameraNote: each state and reason there was */
     /* of streams closed since */
-    uint64_t dropped, sessions, accepted;
+    uint64_t dropped, evicted, refused, sessions, accepted;
 } KvgCamera;
 
 /* @start_ms: time of the first frame. */

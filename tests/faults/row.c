@@ -9,6 +9,8 @@
 #define CLOSE_MS 60000
 #define SHORT_CLOSE_MS 500
 #define NAMED_US (5 * G_USEC_PER_SEC)
+/* Far below any wait for a network, far above what a busy machine adds to writing a frame. */
+#define PUT_US (G_USEC_PER_SEC)
 
 static KvgProxy *
 start_proxy(KvgSite *site, uint16_t port, bool is_http)
@@ -174,7 +176,9 @@ put_frames(RowRun *run)
         if (early_us > 0)
             g_usleep((gulong)early_us);
         run->lag_us = MAX(run->lag_us, -early_us);
+        const int64_t put_us = g_get_monotonic_time();
         run->refused += !kvg_camera_put(&run->camera, NULL);
+        run->slowest_put_us = MAX(run->slowest_put_us, g_get_monotonic_time() - put_us);
     }
 }
 
@@ -286,6 +290,12 @@ row_finish(RowRun *run)
     must(run, run->camera.dropped <= row->lost_at_most,
          "%" G_GUINT64_FORMAT " frames dropped, %u allowed", run->camera.dropped,
          row->lost_at_most);
+    must(run, run->refused == 0, "%u frames were not taken", run->refused);
+    must(run, run->camera.dropped == run->camera.evicted + run->camera.refused,
+         "frames were dropped for another reason than the spool's limit and the service");
+    must(run, run->slowest_put_us <= PUT_US + 2 * run->lag_us,
+         "putting a frame took %.3f s: it waits for the network",
+         (double)run->slowest_put_us / 1e6);
     const unsigned most = row->puts_at_most != 0 ? row->puts_at_most : 12;
     must(run, run->counts.puts <= most, "%u PutMedia calls, %u allowed", run->counts.puts, most);
     must(run, run->counts.struck > 0 || row->steps[0].faults.times == 0, "the fault never struck");

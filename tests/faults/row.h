@@ -60,7 +60,8 @@ typedef struct {
     KvgCamera camera;
     int64_t begin_us, lag_us; /* lag: how late the machine let us run */
     unsigned refused;         /* frames kvg_stream_put_frame() did not take */
-    int64_t close_us;         /* how long closing took */
+    int64_t slowest_put_us;
+    int64_t close_us; /* how long closing took */
     bool has_failed;
     bool has_worked; /* although the row says that it never can */
     bool is_drained;

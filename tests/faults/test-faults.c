@@ -91,6 +91,27 @@ test_secrets(gconstpointer data)
     }
 }
 
+/* ---- names that cannot be: said at once, with the name ---- */
+
+static void
+test_names(gconstpointer data)
+{
+    const Suite *suite = data;
+    g_autofree char *long_name = g_strnfill(257, 'x');
+    const char *const names[] = {"", "a b", "../gate", "gate/1", ".gate", "caf\xc3\xa9", long_name};
+    g_autofree char *spool = g_build_filename(suite->site->folder, "spool", "names", NULL);
+    const KvgProducerOptions options = {.region = "us-east-1", .spool_path = spool};
+    g_autoptr(KvgProducer) producer = kvg_producer_new(&options, NULL);
+    g_autoptr(KvgCredentials) keys = kvg_credentials_new_static("AKIA", "secret", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autoptr(GError) error = NULL;
+        const KvgStreamOptions stream = {.name = names[i], .credentials = keys};
+        g_assert_null(kvg_producer_open_stream(producer, &stream, &error));
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+        g_assert_nonnull(strstr(error->message, names[i]));
+    }
+}
+
 /* ---- */
 
 static void
@@ -128,6 +149,7 @@ main(int argc, char **argv)
         g_ptr_array_add(suite.runs, run);
         g_usleep(START_US);
     }
+    g_test_add_data_func("/faults/names", &suite, test_names);
     g_test_add_data_func("/secrets/in-no-log", &suite, test_secrets);
     const int result = g_test_run();
     for (guint i = 0; i < suite.runs->len; i++)
