@@ -85,6 +85,9 @@ kvg_transport_judge(CURL *easy, CURLcode result, const char *curl_error)
         return (KvgTransportFault){KVG_ERROR_RETRY, "TCP",
                                    "the connection was lost; check the network"};
     case CURLE_UNSUPPORTED_PROTOCOL:
+        if (strstr(curl_error, "HTTP/0.9") != NULL) /* what came is no HTTP */
+            return answer_fault;
+        G_GNUC_FALLTHROUGH;
     case CURLE_URL_MALFORMAT:
         return (KvgTransportFault){KVG_ERROR_INVALID, "endpoint", "it is not a URL kvg can use"};
     default:

@@ -346,8 +346,8 @@ on_put_done(void *owner, CURLcode result)
     }
     const bool was_empty = kvg_body_is_empty(put->body);
     g_autoptr(GError) body_error = g_steal_pointer(&put->body_error);
-    g_autofree char *text = g_strdup_printf(
-        "PutMedia: %s", put->curl_error[0] != '\0' ? put->curl_error : curl_easy_strerror(result));
+    g_autofree char *fault = kvg_aws_transport_text(put->easy, result, put->curl_error);
+    g_autofree char *text = g_strconcat("PutMedia: ", fault, NULL);
     kvg_put_drop(put);
     kvg_upload_touch(put->upload);
     if (was_dead)
