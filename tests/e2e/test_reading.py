@@ -1077,7 +1077,7 @@ def _():
 def _():
     same([i.get("Error") for i in images(start=starts[-1], end=starts[-1] + 4500,
                                           SamplingInterval=1500)["Images"]],
-         [None] + ["NO_MEDIA"] * 3)
+         [None] + ["NO_MEDIA"] * 2)
 
 
 @row("7", "MEDIA_ERROR where it cannot be decoded")

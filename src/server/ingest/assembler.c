@@ -458,3 +458,17 @@ kvg_assembler_held_bytes(const KvgAssembler *assembler)
     const uint64_t unparsed = total - kvg_mkv_parser_offset(assembler->parser);
     return assembler->tail->len + 2 * (size_t)MIN(unparsed, 2u * KVG_ASSEMBLER_MAX_FRAGMENT);
 }
+
+bool
+kvg_assembler_peek(const KvgAssembler *assembler,
+                   GBytes **header,
+                   const uint8_t **data,
+                   size_t *len)
+{
+    if (!assembler->is_open)
+        return false;
+    *header = assembler->header;
+    *data = tail_at(assembler, assembler->tail_offset);
+    *len = tail_len(assembler);
+    return true;
+}

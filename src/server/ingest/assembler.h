@@ -50,3 +50,9 @@ void kvg_assembler_finish(KvgAssembler *assembler);
 KvgAssemblerEventKind kvg_assembler_step(KvgAssembler *assembler, KvgAssemblerEvent *event);
 /* What is kept in memory at present, about. */
 size_t kvg_assembler_held_bytes(const KvgAssembler *assembler);
+/* The fragment that has begun and is not complete: what stood before the first Cluster, and its
+ * bytes so far (borrowed until the next call). False: there is none. */
+bool kvg_assembler_peek(const KvgAssembler *assembler,
+                        GBytes **header,
+                        const uint8_t **data,
+                        size_t *len);

@@ -68,7 +68,7 @@ typedef struct {
     size_t held_bytes; /* as counted in ingest */
     int64_t began_ms, last_data_ms, last_idle_ms, fragment_began_ms;
     char number[64]; /* of the fragment that has begun */
-    int64_t server_ms;
+    int64_t server_ms, producer_ms;
 } Session;
 
 static int64_t
@@ -250,7 +250,7 @@ store(Session *s, const KvgAssemblerEvent *event)
         .header = event->header,
         .media = event->media,
         .info = {.server_ms = s->server_ms,
-                 .producer_ms = event->start_ms + (s->is_relative ? s->start_ms : 0),
+                 .producer_ms = s->producer_ms,
                  .length_ms = event->length_ms,
                  .size_bytes = g_bytes_get_size(event->header) + g_bytes_get_size(event->media)}};
     g_strlcpy(fragment.info.number, s->number, sizeof fragment.info.number);
@@ -268,6 +268,23 @@ measure(Session *s, KvgMetric metric, double value)
     kvg_metrics_add(s->ingest->server->metrics, metric, s->stream.name, value);
 }
 
+/* For players of low latency, if there are any. */
+static void
+show_open(Session *s)
+{
+    KvgLive *live = s->ingest->server->live;
+    GBytes *header;
+    const uint8_t *data;
+    size_t len;
+    if (!kvg_live_wants_open(live, s->stream.arn, kvg_clock_mono_us()) ||
+        !kvg_assembler_peek(s->assembler, &header, &data, &len))
+        return;
+    KvgLiveFragment fragment = {
+        .server_ms = s->server_ms, .producer_ms = s->producer_ms, .header = header};
+    g_strlcpy(fragment.number, s->number, sizeof fragment.number);
+    kvg_live_put_open(live, s->stream.arn, &fragment, data, len);
+}
+
 /* The error to end the session with; 0: go on. */
 static int
 on_fragment(Session *s, const KvgAssemblerEvent *event)
@@ -280,6 +297,8 @@ on_fragment(Session *s, const KvgAssemblerEvent *event)
     measure(s, KVG_METRIC_PUT_BYTES,
             (double)(g_bytes_get_size(event->header) + g_bytes_get_size(event->media)));
     measure(s, KVG_METRIC_PUT_INGESTION_MS, (double)(now_ms() - s->fragment_began_ms));
+    kvg_live_end_open(s->ingest->server->live, s->stream.arn, s->number, event->media,
+                      event->length_ms);
     if (now.retention_hours > 0) /* else nothing is kept, and RECEIVED is the last word */
         store(s, event);
     return 0;
@@ -290,6 +309,7 @@ on_begin(Session *s, const KvgAssemblerEvent *event)
 {
     s->fragment_began_ms = now_ms();
     s->server_ms = kvg_clock_wall_ms();
+    s->producer_ms = event->start_ms + (s->is_relative ? s->start_ms : 0);
     kvg_numbers_next(s->ingest->numbers, s->stream.arn, s->server_ms, s->number);
     ack(s, KVG_ACK_BUFFERING, event->timecode, s->number, 0);
 }
@@ -352,6 +372,7 @@ take_data(Session *s, const void *data, size_t len)
     kvg_assembler_put(s->assembler, data, len);
     if (!take_events(s))
         return false;
+    show_open(s);
     if (count_held(s, kvg_assembler_held_bytes(s->assembler)))
         return true;
     report_failure(s, &none, ERROR_INTERNAL, "too much unfinished video in memory");
@@ -453,6 +474,7 @@ run_session(Session *s)
     else
         measure(s, KVG_METRIC_PUT_CONNECTION_ERRORS, 1);
     measure(s, KVG_METRIC_PUT_CONNECTIONS, -1);
+    kvg_live_end_open(s->ingest->server->live, s->stream.arn, s->number, NULL, 0);
     count_held(s, 0);
     kvg_assembler_free(s->assembler);
     end_call(s->ingest, s->stream.arn, s->call);

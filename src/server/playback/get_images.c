@@ -240,6 +240,7 @@ answer_page(Request *request)
         json_array_append_new(images, describe(request, request->next_ms, &bytes));
         request->next_ms += request->interval_ms;
     }
+    g_clear_pointer(&request->imager, kvg_imager_free); /* its place is free before we answer */
     g_autoptr(GByteArray) plain = write_token(request);
     g_autofree char *token =
         request->next_ms <= request->to_ms ? kvg_seal(plain, request->call->playback->key) : NULL;

@@ -42,13 +42,13 @@ kvg_hls_write_master(const KvgHlsMaster *master)
     return g_string_free(out, FALSE);
 }
 
-static void
-write_segment(GString *out,
-              const KvgPlaybackSession *session,
-              const char *token,
-              unsigned track,
-              const KvgTimelineEntry *entry,
-              bool needs_map)
+void
+kvg_hls_write_segment_head(GString *out,
+                           const KvgPlaybackSession *session,
+                           const char *token,
+                           unsigned track,
+                           const KvgTimelineEntry *entry,
+                           bool needs_map)
 {
     const KvgFragmentInfo *info = &entry->info;
     if (entry->is_discontinuity)
@@ -63,6 +63,16 @@ write_segment(GString *out,
             session->order == KVG_STORE_BY_SERVER_TIME ? info->server_ms : info->producer_ms, true);
         g_string_append_printf(out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", time);
     }
+}
+
+void
+kvg_hls_write_segment(GString *out,
+                      const KvgPlaybackSession *session,
+                      const char *token,
+                      unsigned track,
+                      const KvgTimelineEntry *entry)
+{
+    const KvgFragmentInfo *info = &entry->info;
     const int64_t length_ms = MAX(info->length_ms, 1);
     g_string_append_printf(out, "#EXTINF:%" G_GINT64_FORMAT ".%03d,\n", length_ms / 1000,
                            (int)(length_ms % 1000));
@@ -99,7 +109,8 @@ kvg_hls_write_media(const KvgPlaybackSession *session,
     g_string_append(out, "#EXT-X-INDEPENDENT-SEGMENTS\n");
     for (size_t i = 0; i < n; i++) {
         const bool needs_map = i == 0 || entries[i].init_id != entries[i - 1].init_id;
-        write_segment(out, session, token, track, &entries[i], needs_map);
+        kvg_hls_write_segment_head(out, session, token, track, &entries[i], needs_map);
+        kvg_hls_write_segment(out, session, token, track, &entries[i]);
     }
     if (is_static)
         g_string_append(out, "#EXT-X-ENDLIST\n");

@@ -23,3 +23,15 @@ char *kvg_hls_write_media(const KvgPlaybackSession *session,
                           int64_t longest_ms,
                           const KvgTimelineEntry *entries,
                           size_t n);
+/* Lines of one fragment: tags that stand before its parts, if it has any, and the rest. */
+void kvg_hls_write_segment_head(GString *out,
+                                const KvgPlaybackSession *session,
+                                const char *token,
+                                unsigned track,
+                                const KvgTimelineEntry *entry,
+                                bool needs_map);
+void kvg_hls_write_segment(GString *out,
+                           const KvgPlaybackSession *session,
+                           const char *token,
+                           unsigned track,
+                           const KvgTimelineEntry *entry);

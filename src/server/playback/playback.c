@@ -203,7 +203,8 @@ kvg_playback_handle(KvgPlayback *playback, KvgHttpExchange *x)
     const Operation *operation = find_operation(path);
     if (operation != NULL)
         handle_operation(playback, x, operation);
-    else if (g_str_has_prefix(path, "/hls/v1/") || g_str_has_prefix(path, "/dash/v1/"))
+    else if (g_str_has_prefix(path, "/hls/v1/") || g_str_has_prefix(path, "/dash/v1/") ||
+             g_str_has_prefix(path, "/ll/v1/"))
         kvg_playback_serve(playback, x);
     else
         return false;

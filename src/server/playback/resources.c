@@ -4,6 +4,7 @@
 #include "os/log.h"
 #include "server/playback/dash.h"
 #include "server/playback/hls.h"
+#include "server/playback/low_latency.h"
 #include "server/playback/resource.h"
 #include <kvg/error.h>
 
@@ -240,17 +241,19 @@ send_ts(KvgResourceCall *call)
         kvg_resource_respond_segment(call->x, TS, segment);
 }
 
-static bool
-choose_window(KvgResourceCall *call)
+bool
+kvg_resource_choose_window(KvgResourceCall *call)
 {
     if (!choose_newest(call))
         return false;
     size_t n;
     const KvgTimelineEntry *window =
         kvg_timeline_window(call->timeline, call->playback->server->store, &n);
+    g_clear_pointer(&call->window, g_array_unref);
     call->window = g_array_new(FALSE, FALSE, sizeof *window);
     g_array_append_vals(call->window, window, (guint)n);
     call->head_ms = kvg_timeline_head_ms(call->timeline);
+    call->longest_ms = kvg_timeline_longest_ms(call->timeline);
     return true;
 }
 
@@ -280,6 +283,9 @@ send_manifest(KvgResourceCall *call)
 
 #define HLS "/hls/v1/"
 #define DASH "/dash/v1/"
+#define LL "/ll/v1/"
+/* Requests come as often as parts do. */
+#define LL_PER_SECOND 50
 
 const KvgResource kvg_resources[] = {
     {HLS "getHLSMasterPlaylist.m3u8", choose_newest, send_master, 5},
@@ -287,8 +293,14 @@ const KvgResource kvg_resources[] = {
     {HLS "getMP4InitFragment.mp4", choose_init, send_init, 5},
     {HLS "getMP4MediaFragment.mp4", choose_fragment, send_fragment, 20},
     {HLS "getTSFragment.ts", choose_fragment, send_ts, 20},
-    {DASH "getDASHManifest.mpd", choose_window, send_manifest, 5},
+    {DASH "getDASHManifest.mpd", kvg_resource_choose_window, send_manifest, 5},
     {DASH "getMP4InitFragment.mp4", choose_init, send_init, 5},
     {DASH "getMP4MediaFragment.mp4", choose_fragment, send_fragment, 20},
+    {LL "getHLSMasterPlaylist.m3u8", choose_newest, send_master, LL_PER_SECOND},
+    {LL "getHLSMediaPlaylist.m3u8", kvg_resource_choose_window, kvg_low_latency_send_playlist,
+     LL_PER_SECOND},
+    {LL "getMP4InitFragment.mp4", choose_init, send_init, LL_PER_SECOND},
+    {LL "getMP4MediaFragment.mp4", choose_fragment, send_fragment, LL_PER_SECOND},
+    {LL "getPart.mp4", NULL, kvg_low_latency_send_part, LL_PER_SECOND},
     {NULL, NULL, NULL, 0},
 };

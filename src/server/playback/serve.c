@@ -54,9 +54,10 @@ kvg_resource_respond_segment(KvgHttpExchange *x, const char *type, GBytes *segme
     respond_media(x, 200, type, "private, max-age=3600", data, len);
 }
 
-/* The timeline is held while a fragment is chosen, not while it is read and sent. */
-static void
-serve(KvgResourceCall *call, const KvgResource *resource)
+/* The timeline is held while something is chosen, not while it is read and sent. False: the call
+ * was answered. */
+static bool
+choose(KvgResourceCall *call, KvgResourceChoose chooser)
 {
     KvgPlayback *playback = call->playback;
     g_autoptr(GError) error = NULL;
@@ -64,15 +65,20 @@ serve(KvgResourceCall *call, const KvgResource *resource)
     call->timeline = slot->timeline;
     const bool is_updated =
         kvg_timeline_update(slot->timeline, playback->server->store, kvg_clock_wall_ms(), &error);
-    const bool is_chosen = is_updated && resource->choose(call);
+    const bool is_chosen = is_updated && chooser(call);
     kvg_timelines_leave(playback->timelines, slot);
     call->timeline = NULL;
-    if (!is_updated) {
-        KVG_LOG_WARNING("playback", "STREAM", call->session->stream_arn, "%s", error->message);
-        kvg_resource_refuse(call->x, 500, "InternalFailure", "The fragments cannot be listed.");
-    } else if (is_chosen) {
-        resource->send(call);
-    }
+    if (is_updated)
+        return is_chosen;
+    KVG_LOG_WARNING("playback", "STREAM", call->session->stream_arn, "%s", error->message);
+    kvg_resource_refuse(call->x, 500, "InternalFailure", "The fragments cannot be listed.");
+    return false;
+}
+
+bool
+kvg_resource_refresh(KvgResourceCall *call)
+{
+    return choose(call, kvg_resource_choose_window);
 }
 
 static void
@@ -132,6 +138,7 @@ kvg_playback_serve(KvgPlayback *playback, KvgHttpExchange *x)
         return;
     }
     KvgResourceCall call = {.playback = playback, .x = x, .session = &session, .token = token};
-    serve(&call, resource);
+    if (resource->choose == NULL || choose(&call, resource->choose))
+        resource->send(&call);
     g_clear_pointer(&call.window, g_array_unref);
 }
