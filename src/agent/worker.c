@@ -61,6 +61,16 @@ on_failed(const char *reason, void *user_data)
     entry->frames_seen = 0;
 }
 
+/* This worker's part of the site's bandwidth for catching up: as many cameras, as much. */
+static uint64_t
+backlog_share_bps(const Worker *worker)
+{
+    const KvgConfig *config = worker->config;
+    if (config->backlog_bps == 0)
+        return 0;
+    return MAX(config->backlog_bps * worker->cameras->len / MAX(config->cameras->len, 1), 1);
+}
+
 static bool
 open_stream(Entry *entry, GError **error)
 {
@@ -74,15 +84,17 @@ open_stream(Entry *entry, GError **error)
                                          .endpoint = config->endpoint,
                                          .ca_path = config->ca_bundle,
                                          .spool_path = config->spool_path,
-                                         .spool_memory_path = config->spool_memory_path};
-    const KvgStreamOptions stream = {.name = entry->config->name,
-                                     .credentials = credentials,
-                                     .create = true,
-                                     .retention_hours = (uint32_t)entry->config->retention_hours,
-                                     .spool_tier = config->spool_tier,
-                                     .spool_max_age_ms = config->spool_max_age_ms,
-                                     .spool_limit_bytes =
-                                         config->spool_limit_bytes / MAX(config->cameras->len, 1)};
+                                         .spool_memory_path = config->spool_memory_path,
+                                         .backlog_bps = backlog_share_bps(entry->worker)};
+    const KvgStreamOptions stream = {
+        .name = entry->config->name,
+        .credentials = credentials,
+        .create = true,
+        .retention_hours = (uint32_t)entry->config->retention_hours,
+        .catch_up = config->live_first ? KVG_CATCH_UP_LIVE_FIRST : KVG_CATCH_UP_OLDEST_FIRST,
+        .spool_tier = config->spool_tier,
+        .spool_max_age_ms = config->spool_max_age_ms,
+        .spool_limit_bytes = config->spool_limit_bytes / MAX(config->cameras->len, 1)};
     entry->stream = kvg_hub_open_stream(&producer, &stream, error);
     kvg_credentials_unref(credentials);
     return entry->stream != NULL;

@@ -969,6 +969,44 @@ top_spool(Loader *loader, const char *key, yaml_node_t *node, void *target)
 }
 
 static void
+upload_catch_up(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    g_autofree char *text = read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    ((KvgConfig *)target)->live_first = g_str_equal(text, "live-first");
+    if (!g_str_equal(text, "live-first") && !g_str_equal(text, "oldest-first"))
+        problem(loader, &node->start_mark, key, "write oldest-first or live-first");
+}
+
+static void
+upload_bandwidth(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    g_autofree char *text = read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    uint32_t bps = 0;
+    if (g_str_equal(text, "unlimited"))
+        ((KvgConfig *)target)->backlog_bps = 0;
+    else if (!kvg_parse_bitrate(text, &bps, &error))
+        problem(loader, &node->start_mark, key, "%s", error->message);
+    else if (bps < 16000)
+        problem(loader, &node->start_mark, key, "write a bit rate of at least 16k, or unlimited");
+    else
+        ((KvgConfig *)target)->backlog_bps = bps;
+}
+
+static const Key upload_keys[] = {
+    {"catch_up", upload_catch_up}, {"bandwidth", upload_bandwidth}, {NULL, NULL}};
+
+static void
+top_upload(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    read_table(loader, key, node, upload_keys, target);
+}
+
+static void
 api_address(Loader *loader, const char *key, yaml_node_t *node, void *target)
 {
     KvgConfig *config = target;
@@ -1005,10 +1043,16 @@ top_later(Loader *loader, const char *key, yaml_node_t *node, void *target)
 {
 }
 
-static const Key top_keys[] = {
-    {"region", top_region},     {"endpoint", top_endpoint}, {"ca_bundle", top_ca_bundle},
-    {"identity", top_identity}, {"spool", top_spool},       {"api", top_api},
-    {"defaults", top_later},    {"cameras", top_later},     {NULL, NULL}};
+static const Key top_keys[] = {{"region", top_region},
+                               {"endpoint", top_endpoint},
+                               {"ca_bundle", top_ca_bundle},
+                               {"identity", top_identity},
+                               {"spool", top_spool},
+                               {"upload", top_upload},
+                               {"api", top_api},
+                               {"defaults", top_later},
+                               {"cameras", top_later},
+                               {NULL, NULL}};
 
 static yaml_node_t *
 find_node(Loader *loader, yaml_node_t *root, const char *name)

@@ -37,6 +37,8 @@ typedef struct {
     KvgSpoolTier spool_tier;    /* default auto */
     int64_t spool_max_age_ms;   /* 0: none (default) */
     char *spool_memory_path;    /* NULL: in /dev/shm */
+    bool live_first;            /* upload.catch_up: default oldest-first */
+    uint64_t backlog_bps;       /* upload.bandwidth: per site, shared evenly; 0: no limit */
     char *api_address;          /* default 127.0.0.1 */
     uint16_t api_port;          /* default 8080; 0: any free port */
     GPtrArray *cameras;         /* KvgConfigCamera, in file order */

@@ -21,6 +21,7 @@ static const char whole[] =
     "ca_bundle: ca.pem\n"
     "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444' }\n"
     "spool: { path: /var/spool/kvg, limit: 3GiB, tier: disk, max_age: 2h, memory_path: /run/kvg }\n"
+    "upload: { catch_up: live-first, bandwidth: 8M }\n"
     "api: { address: 127.0.0.1, port: 0 }\n"
     "defaults: { retention: 48h }\n"
     "cameras:\n"
@@ -50,6 +51,8 @@ test_whole(void)
     g_assert_cmpint(config->spool_tier, ==, KVG_SPOOL_TIER_DISK);
     g_assert_cmpint(config->spool_max_age_ms, ==, 7200000);
     g_assert_cmpstr(config->spool_memory_path, ==, "/run/kvg");
+    g_assert_true(config->live_first);
+    g_assert_cmpuint(config->backlog_bps, ==, 8000000);
     g_assert_cmpuint(config->cameras->len, ==, 3);
     const KvgConfigCamera *gate = kvg_config_find_camera(config, "gate");
     g_assert_cmpstr(gate->password, ==, "pa$s");
@@ -88,6 +91,8 @@ test_defaults(void)
     g_assert_cmpint(config->spool_tier, ==, KVG_SPOOL_TIER_AUTO);
     g_assert_cmpint(config->spool_max_age_ms, ==, 0);
     g_assert_null(config->spool_memory_path);
+    g_assert_false(config->live_first);
+    g_assert_cmpuint(config->backlog_bps, ==, 0);
     g_autofree char *spool = g_build_filename(folder, "spool", NULL);
     g_assert_cmpstr(config->spool_path, ==, spool);
     const KvgConfigCamera *camera = kvg_config_find_camera(config, "a");
@@ -150,6 +155,10 @@ test_problems(void)
          "write auto, disk or memory"},
         {"region: us-east-1\nspool: { max_age: 1s }\ncameras: { a: { source: 'test:' } }\n",
          "too short"},
+        {"region: us-east-1\nupload: { catch_up: newest }\ncameras: { a: { source: 'test:' } }\n",
+         ":2:21: upload.catch_up: write oldest-first or live-first"},
+        {"region: us-east-1\nupload: { bandwidth: 1k }\ncameras: { a: { source: 'test:' } }\n",
+         "at least 16k"},
         {"region: us-east-1\napi: { port: 70000 }\ncameras: { a: { source: 'test:' } }\n", "port"},
         {"region: us-east-1\nendpoint: 'ftp://x'\ncameras: { a: { source: 'test:' } }\n",
          "endpoint"},
