@@ -234,6 +234,12 @@ kvg_writer_drain(KvgWriter *writer, int64_t mono_us, bool all, GError **error)
     return false;
 }
 
+static bool
+may_wait(const KvgWriter *writer, KvgWriterTrack track)
+{
+    return writer->is_open[1 - track] && !writer->is_ended[1 - track];
+}
+
 bool
 kvg_writer_put(KvgWriter *writer,
                KvgWriterTrack track,
@@ -249,7 +255,11 @@ kvg_writer_put(KvgWriter *writer,
     const bool is_key_picture = track == KVG_WRITER_VIDEO && frame->key;
     item.place_us = is_key_picture ? item.frame.pts_us : item.frame.dts_us;
     item.info = info != NULL ? kvg_track_info_ref(info) : NULL;
-    g_bytes_ref(item.frame.data);
+    /* What may have to wait is copied: decoders and capture devices own few buffers, and would
+     * stand still until they have them back. */
+    item.frame.data = may_wait(writer, track) ? g_bytes_new(g_bytes_get_data(frame->data, NULL),
+                                                            g_bytes_get_size(frame->data))
+                                              : g_bytes_ref(frame->data);
 
     if (writer->coming[track] != info) {
         g_clear_pointer(&writer->coming[track], kvg_track_info_unref);

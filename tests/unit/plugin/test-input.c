@@ -460,6 +460,46 @@ test_one_ends(void)
     }
 }
 
+/* Sound of another kind in mid-stream is described anew with the next picture that can be. */
+static void
+test_sound_changes(void)
+{
+    g_autoptr(Sink) sink = new_av(FALSE);
+    for (unsigned s = 0; s < 9; s++) {
+        if (s == 3)
+            sink_caps(sink, 1, "audio/x-alaw,channels=2,rate=16000", NULL);
+        if (s == 6)
+            sink_caps(sink, 1, "audio/mpeg,mpegversion=4,stream-format=raw,channels=1,rate=8000",
+                      NULL);
+        put_second(sink, s, true, true);
+    }
+    sink_eos(sink, 0);
+    sink_eos(sink, 1);
+    sink_stop(sink);
+    g_autoptr(Stored) stored = stored_read(sink);
+    g_assert_cmpuint(stored_count(stored, 1), ==, 9 * 25);
+    /* At most what came between a change and that picture is missing. */
+    g_assert_cmpuint(stored_count(stored, 2), >=, 7 * 50);
+    g_assert_cmpuint(stored->tracks->len, ==, 3);
+}
+
+/* AAC without codec_data is AAC-LC, as encoders make it. */
+static void
+test_aac_without_config(void)
+{
+    g_autoptr(Sink) sink = sink_new(FALSE);
+    g_autoptr(GBytes) unit = bytes_of("abcd", 4);
+    sink_open(sink, 1);
+    sink_play(sink);
+    sink_caps(sink, 1, "audio/mpeg,mpegversion=4,stream-format=raw,channels=2,rate=48000", NULL);
+    for (unsigned i = 0; i < 10; i++)
+        sink_push(sink, 1, i * 21, -1, true, unit);
+    sink_stop(sink);
+    g_autoptr(Stored) stored = stored_read(sink);
+    g_assert_cmpuint(stored->frames->len, ==, 10);
+    g_assert_cmpstr(g_array_index(stored->tracks, StoredTracks, 0).codec_id, ==, "A_AAC");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -480,5 +520,7 @@ main(int argc, char **argv)
     g_test_add_func("/input/video-lags", test_video_lags);
     g_test_add_func("/input/microphone-stops", test_microphone_stops);
     g_test_add_func("/input/one-ends", test_one_ends);
+    g_test_add_func("/input/sound-changes", test_sound_changes);
+    g_test_add_func("/input/aac-without-config", test_aac_without_config);
     return g_test_run();
 }
