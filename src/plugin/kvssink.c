@@ -472,26 +472,29 @@ set_caps(GstKvsSink *self, GstPad *pad, GstCaps *caps)
     return taken;
 }
 
+/* A pad that nothing is linked to will never end, and is not waited for. */
 static bool
 have_all_ended(GstKvsSink *self)
 {
+    bool has_ended = false;
     for (unsigned i = 0; i < N_TRACKS; i++) {
-        if (self->flow.pads[i].pad != NULL && !self->flow.pads[i].has_ended)
+        const SinkPad *sink = &self->flow.pads[i];
+        if (sink->pad != NULL && !sink->has_ended && gst_pad_is_linked(sink->pad))
             return false;
+        has_ended |= sink->pad != NULL && sink->has_ended;
     }
-    return true;
+    return has_ended;
 }
 
+/* Writes what may go now that a track has ended or gone, and posts EOS if it was the last. */
 static void
-end_pad(GstKvsSink *self, GstPad *pad)
+settle(GstKvsSink *self)
 {
     g_autoptr(GError) error = NULL;
     bool posts = false;
 
     g_mutex_lock(&self->lock);
-    self->flow.pads[track_of(pad)].has_ended = true;
     if (self->flow.writer != NULL) {
-        kvg_writer_set_ended(self->flow.writer, track_of(pad), true);
         const bool all = have_all_ended(self);
         if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), all, &error))
             GST_WARNING_OBJECT(self, "%s", error->message);
@@ -503,6 +506,17 @@ end_pad(GstKvsSink *self, GstPad *pad)
     /* The bin passes it on to the application when it is playing. */
     if (posts)
         gst_element_post_message(GST_ELEMENT(self), gst_message_new_eos(GST_OBJECT(self)));
+}
+
+static void
+end_pad(GstKvsSink *self, GstPad *pad)
+{
+    g_mutex_lock(&self->lock);
+    self->flow.pads[track_of(pad)].has_ended = true;
+    if (self->flow.writer != NULL)
+        kvg_writer_set_ended(self->flow.writer, track_of(pad), true);
+    g_mutex_unlock(&self->lock);
+    settle(self);
 }
 
 static void
@@ -689,8 +703,8 @@ release_pad(GstElement *element, GstPad *pad)
     g_clear_pointer(&sink->input, kvg_input_free);
     if (self->flow.writer != NULL)
         kvg_writer_close(self->flow.writer, track_of(pad));
-    g_cond_broadcast(&self->wake);
     g_mutex_unlock(&self->lock);
+    settle(self);
     gst_element_remove_pad(element, pad);
 }
 

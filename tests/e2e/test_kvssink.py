@@ -117,6 +117,10 @@ def tee(name, path, properties=""):
             f"t. ! queue max-size-time=0 max-size-bytes=0 ! matroskamux ! filesink location={site.path(path)}")
 
 
+def media_type(name):
+    return site.client("kinesisvideo").describe_stream(StreamName=name)["StreamInfo"]["MediaType"]
+
+
 # ---- AWS's documented pipelines
 
 
@@ -171,6 +175,7 @@ def test_sound_and_picture():
     stored = assert_same("av-file", "av.mp4")
     assert_same("av-file", "av.mp4", "audio", stored)
     assert stored.streams == [[("h264", 320, 176), ("aac", None, None)]] * 4, stored.streams
+    assert media_type("av-file") == "video/h264,audio/aac", media_type("av-file")
 
 
 def test_live_sound_and_picture():
@@ -255,6 +260,7 @@ def test_h265():
                                      input=stored.bytes[0], capture_output=True, check=True)
             assert decoded.stderr == b"" and decoded.stdout.count(b"\n0,") >= 15
         assert set(map(tuple, stored.streams)) == {(("hevc", 320, 176),)}
+        assert media_type(name) == "video/h265", media_type(name)
 
 
 def decoded(data):

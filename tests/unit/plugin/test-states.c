@@ -246,6 +246,34 @@ test_messages(void)
     g_assert_cmpuint(stored->frames->len, ==, 5);
 }
 
+/* A pad without a peer, and one that is taken away, do not hold up the end. */
+static void
+test_unlinked(void)
+{
+    for (unsigned released = 0; released < 2; released++) {
+        g_autoptr(Sink) sink = sink_new(FALSE);
+        g_autoptr(GBytes) avcc = avcc_720p();
+        sink_open(sink, 0);
+        if (released == 1)
+            sink_open(sink, 1);
+        else
+            gst_object_unref(gst_element_request_pad_simple(sink->element, "audio_%u"));
+        sink_play(sink);
+        sink_caps(sink, 0, VIDEO_AVC, avcc);
+        put_frames(sink, 0, 25);
+        sink_eos(sink, 0);
+        g_assert_cmpuint(sink_messages(sink, GST_MESSAGE_EOS), ==, 1 - released);
+        if (released == 1) {
+            g_autoptr(GstPad) audio = gst_pad_get_peer(sink->feeds[1]);
+            gst_element_release_request_pad(sink->element, audio);
+            g_assert_cmpuint(sink_messages(sink, GST_MESSAGE_EOS), ==, 1);
+        }
+        sink_stop(sink);
+        g_autoptr(Stored) stored = stored_read(sink);
+        g_assert_cmpuint(stored->frames->len, ==, 25);
+    }
+}
+
 /* A second element cannot write into the same stream; it says so. */
 static void
 test_busy(void)
@@ -355,6 +383,7 @@ main(int argc, char **argv)
     g_test_add_func("/states/metadata", test_metadata);
     g_test_add_func("/states/force-key", test_force_key);
     g_test_add_func("/states/messages", test_messages);
+    g_test_add_func("/states/unlinked", test_unlinked);
     g_test_add_func("/states/busy", test_busy);
     g_test_add_func("/states/harness", test_harness);
     g_test_add_func("/states/metrics", test_metrics);
