@@ -132,10 +132,11 @@ kvg_spool_remove(KvgSpool *spool, uint64_t number)
 }
 
 void
-kvg_spool_drop_segment(KvgSpool *spool, guint i)
+kvg_spool_drop_segment(KvgSpool *spool, guint i, bool is_used_up)
 {
     const KvgSpoolSegment *segment = segment_at(spool, i);
-    const KvgSpoolDoomed doomed = {segment->sequence, segment->place};
+    const KvgSpoolDoomed doomed = {segment->sequence, segment->place,
+                                   is_used_up ? segment->size : 0};
     g_array_append_val(spool->shared.doomed, doomed);
     spool->shared.bytes_in[segment->place] -= segment->size;
     kvg_spool_file_unref(segment->file);
@@ -148,7 +149,7 @@ kvg_spool_sweep(KvgSpool *spool)
     for (guint i = 0; i < spool->shared.segments->len;) {
         const KvgSpoolSegment *segment = segment_at(spool, i);
         if (segment->n_fragments == 0 && !segment->is_open)
-            kvg_spool_drop_segment(spool, i);
+            kvg_spool_drop_segment(spool, i, true);
         else
             i++;
     }
@@ -169,7 +170,7 @@ kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
                kvg_spool_at(spool, from)->segment != segment.sequence)
             from++;
         evict_range(spool, from, segment.n_fragments);
-        kvg_spool_drop_segment(spool, i);
+        kvg_spool_drop_segment(spool, i, false);
         return true;
     }
     return false;

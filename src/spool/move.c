@@ -77,7 +77,7 @@ relocate(KvgSpool *spool, const KvgSpoolSegment *moved)
     pthread_mutex_lock(&spool->lock);
     KvgSpoolSegment *segment = kvg_spool_segment(spool, moved->sequence);
     const KvgSpoolDoomed doomed = {moved->sequence,
-                                   segment != NULL ? KVG_SPOOL_IN_MEMORY : KVG_SPOOL_ON_DISK};
+                                   segment != NULL ? KVG_SPOOL_IN_MEMORY : KVG_SPOOL_ON_DISK, 0};
     if (segment != NULL) {
         segment->place = KVG_SPOOL_ON_DISK;
         spool->shared.bytes_in[KVG_SPOOL_IN_MEMORY] -= segment->size;

@@ -51,7 +51,11 @@ typedef struct {
 typedef struct {
     uint64_t sequence;
     KvgSpoolPlace place;
+    uint64_t reusable_bytes; /* size of one that was used up; 0: to be deleted in any case */
 } KvgSpoolDoomed;
+
+/* The emptied segment that the next one may be written over; BUSY: somebody is at its file. */
+typedef enum { KVG_SPOOL_SPARE_NONE, KVG_SPOOL_SPARE_BUSY, KVG_SPOOL_SPARE_READY } KvgSpoolSpare;
 
 struct _KvgSpool {
     char *paths[KVG_SPOOL_N_PLACES]; /* NULL: not used */
@@ -72,6 +76,7 @@ struct _KvgSpool {
         KvgSpoolPlace place;
         uint32_t salt;
         uint64_t offset;
+        bool is_reused;         /* the file holds older records behind the offset */
         GBytes *tracks;         /* in force; NULL: none put yet */
         GBytes *written_tracks; /* the last ones in this segment */
     } writer;
@@ -102,6 +107,7 @@ struct _KvgSpool {
         uint64_t cursor_sequence;
         bool is_cursor_dirty;
         bool wants_new_segment; /* the one in use failed to sync */
+        KvgSpoolSpare spare;
         KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES];
         uint64_t failures[KVG_SPOOL_N_TROUBLES];
     } shared;
@@ -125,7 +131,8 @@ void kvg_spool_forget_newest(KvgSpool *spool);
 void kvg_spool_remove(KvgSpool *spool, uint64_t number);
 /* Dooms the segments that hold nothing any more and are not the writer's. */
 void kvg_spool_sweep(KvgSpool *spool);
-void kvg_spool_drop_segment(KvgSpool *spool, guint i); /* from the index; its file is doomed */
+/* From the index; its file is doomed. @is_used_up: it may be written over. */
+void kvg_spool_drop_segment(KvgSpool *spool, guint i, bool is_used_up);
 /* Evicts the oldest segment in @place (KVG_SPOOL_N_PLACES: in any) with all its fragments; false if
  * there is none but the writer's and that of the open fragment. */
 bool kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place);
@@ -153,6 +160,15 @@ void kvg_spool_leave_segment(KvgSpool *spool);
 
 /* ---- any thread ---- */
 void kvg_spool_delete_doomed(KvgSpool *spool);
+
+/* ---- spare.c: takes the lock ---- */
+/* False: delete it. */
+bool kvg_spool_keep_spare(KvgSpool *spool, const KvgSpoolDoomed *doomed);
+bool kvg_spool_drop_spare(KvgSpool *spool); /* false: there was none */
+/* The spare file under the name @path, with @head and nothing behind it; -1: there is none. */
+int kvg_spool_reuse_spare(KvgSpool *spool,
+                          const uint8_t head[KVG_SEGMENT_HEAD_BYTES],
+                          const char *path);
 
 /* ---- move.c: the keeper's thread, or the closing one ---- */
 /* Moves the oldest segment from memory to disk if it is due (@all: in any case); false: none was,

@@ -11,6 +11,8 @@
 #define KVG_SEGMENT_HEAD_BYTES 16u
 #define KVG_SEGMENT_VERSION 1u
 #define KVG_RECORD_HEAD_BYTES 56u
+/* Zeros where a record would begin: the segment ends here, whatever follows. */
+#define KVG_SEGMENT_END_BYTES 4u
 #define KVG_RECORD_MAX_PAYLOAD (64u * 1024 * 1024)
 
 typedef enum {

@@ -155,7 +155,7 @@ doom_copies(KvgSpool *spool, GArray *found)
             i++;
             continue;
         }
-        const KvgSpoolDoomed doomed = {memory.sequence, memory.place};
+        const KvgSpoolDoomed doomed = {memory.sequence, memory.place, 0};
         g_array_append_val(spool->shared.doomed, doomed);
         g_array_remove_index(found, i);
     }
@@ -172,8 +172,11 @@ kvg_spool_recover(KvgSpool *spool, GError **error)
     g_array_sort(found, compare_found);
     if (!check_versions(spool, found, error))
         return false;
-    if (!spool->is_read_only)
+    if (!spool->is_read_only) {
         delete_unfinished(spool);
+        spool->shared.spare = KVG_SPOOL_SPARE_READY; /* perhaps; nobody knows what is in it */
+        kvg_spool_drop_spare(spool);
+    }
     doom_copies(spool, found);
     for (guint i = 0; i < found->len; i++) {
         if (!recover_segment(spool, &g_array_index(found, Found, i), i + 1 == found->len, error))

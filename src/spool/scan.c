@@ -1,6 +1,7 @@
 #include "spool/scan.h"
 #include "base/bytes.h"
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define SEARCH_BYTES 65536u
@@ -132,12 +133,16 @@ find_next(const KvgSpoolScan *scan, uint64_t from)
     return scan->size;
 }
 
-typedef enum { FOUND_WHOLE, FOUND_CUT, FOUND_DAMAGE } Found;
+typedef enum { FOUND_WHOLE, FOUND_END, FOUND_CUT, FOUND_DAMAGE } Found;
 
 static Found
 read_head(const KvgSpoolScan *scan, uint64_t offset, KvgRecord *record)
 {
+    static const uint8_t end[KVG_SEGMENT_END_BYTES];
     uint8_t head[KVG_RECORD_HEAD_BYTES];
+    if (offset + sizeof end <= scan->size && read_exactly(scan->fd, head, sizeof end, offset) &&
+        memcmp(head, end, sizeof end) == 0)
+        return FOUND_END;
     if (offset + sizeof head > scan->size)
         return FOUND_CUT;
     if (!read_exactly(scan->fd, head, sizeof head, offset) || !kvg_record_read_head(head, record) ||
@@ -158,6 +163,10 @@ walk_records(Walk *walk)
             continue;
         }
         close_fragment(walk);
+        if (found == FOUND_END) {
+            scan->size = offset;
+            break;
+        }
         offset = find_next(scan, offset + 1);
         scan->is_torn = found == FOUND_CUT && offset == scan->size;
         scan->n_damaged += !scan->is_torn;

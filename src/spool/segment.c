@@ -80,7 +80,8 @@ kvg_spool_delete_doomed(KvgSpool *spool)
         if (is_empty)
             return;
         g_autofree char *path = kvg_spool_segment_path(spool, next.place, next.sequence);
-        spool->system->unlink(path); /* already gone, or found again at the next open */
+        if (!kvg_spool_keep_spare(spool, &next))
+            spool->system->unlink(path); /* already gone, or found again at the next open */
     }
 }
 
@@ -140,6 +141,31 @@ open_new(KvgSpool *spool, KvgSpoolPlace place, const char *path)
     return spool->system->open(path, flags, 0600);
 }
 
+/* A file that holds nothing but the head; -1 and errno. */
+static int
+open_empty(KvgSpool *spool, KvgSpoolPlace place, const char *path, uint32_t salt)
+{
+    uint8_t head[KVG_SEGMENT_HEAD_BYTES];
+    kvg_segment_write_head(salt, head);
+    /* A fragment that is carried over brings its salt with it: not into a file that may know it. */
+    const bool may_reuse = place == KVG_SPOOL_IN_MEMORY && salt != spool->writer.salt;
+    int fd = may_reuse ? kvg_spool_reuse_spare(spool, head, path) : -1;
+    spool->writer.is_reused = fd >= 0;
+    if (fd >= 0)
+        return fd;
+    fd = open_new(spool, place, path);
+    if (fd < 0)
+        return -1;
+    struct iovec part = {.iov_base = head, .iov_len = sizeof head};
+    const int code = kvg_spool_write_at(spool, fd, &part, 1, 0);
+    if (code == 0)
+        return fd;
+    close(fd);
+    spool->system->unlink(path);
+    errno = code;
+    return -1;
+}
+
 /* 0 or errno. */
 static int
 create_segment(KvgSpool *spool, KvgSpoolPlace place, uint32_t salt)
@@ -148,27 +174,19 @@ create_segment(KvgSpool *spool, KvgSpoolPlace place, uint32_t salt)
     const uint64_t sequence = spool->shared.next_segment++;
     pthread_mutex_unlock(&spool->lock);
     g_autofree char *path = kvg_spool_segment_path(spool, place, sequence);
-    const int fd = open_new(spool, place, path);
+    const int fd = open_empty(spool, place, path, salt);
     if (fd < 0)
         return errno;
     g_autoptr(KvgSpoolFile) file = kvg_spool_file_new(fd);
-    uint8_t head[KVG_SEGMENT_HEAD_BYTES];
-    kvg_segment_write_head(salt, head);
-    struct iovec part = {.iov_base = head, .iov_len = sizeof head};
-    const int code = kvg_spool_write_at(spool, fd, &part, 1, 0);
-    if (code != 0) {
-        spool->system->unlink(path);
-        return code;
-    }
     const KvgSpoolSegment segment = {.sequence = sequence,
-                                     .size = sizeof head,
+                                     .size = KVG_SEGMENT_HEAD_BYTES,
                                      .salt = salt,
                                      .place = place,
                                      .is_open = true,
                                      .opened_us = spool->system->mono_us(),
                                      .file = kvg_spool_file_ref(file)};
     pthread_mutex_lock(&spool->lock);
-    spool->shared.bytes_in[place] += sizeof head;
+    spool->shared.bytes_in[place] += KVG_SEGMENT_HEAD_BYTES;
     spool->shared.wants_new_segment = false;
     g_array_append_val(spool->shared.segments, segment);
     pthread_mutex_unlock(&spool->lock);
@@ -176,7 +194,7 @@ create_segment(KvgSpool *spool, KvgSpoolPlace place, uint32_t salt)
     spool->writer.segment = sequence;
     spool->writer.place = place;
     spool->writer.salt = salt;
-    spool->writer.offset = sizeof head;
+    spool->writer.offset = KVG_SEGMENT_HEAD_BYTES;
     return 0;
 }
 
@@ -184,6 +202,8 @@ create_segment(KvgSpool *spool, KvgSpoolPlace place, uint32_t salt)
 static bool
 free_space(KvgSpool *spool, KvgSpoolPlace place)
 {
+    if (place == KVG_SPOOL_IN_MEMORY && kvg_spool_drop_spare(spool))
+        return true;
     pthread_mutex_lock(&spool->lock);
     const uint64_t before = spool->shared.evicted_fragments;
     const bool freed = kvg_spool_evict(spool, place);
@@ -416,11 +436,14 @@ write_record(KvgSpool *spool, KvgRecord *record, const void *payload)
     uint8_t head[KVG_RECORD_HEAD_BYTES];
     record->salt = spool->writer.salt;
     kvg_record_write_head(record, head);
-    struct iovec parts[2] = {
+    static const uint8_t end[KVG_SEGMENT_END_BYTES];
+    struct iovec parts[3] = {
         {.iov_base = head, .iov_len = sizeof head},
-        {.iov_base = (void *)(uintptr_t)payload, .iov_len = record->payload_len}};
+        {.iov_base = (void *)(uintptr_t)payload, .iov_len = record->payload_len},
+        {.iov_base = (void *)(uintptr_t)end, .iov_len = sizeof end}};
     const int fd = spool->writer.file->fd;
-    const int code = kvg_spool_write_at(spool, fd, parts, 2, spool->writer.offset);
+    const int n_parts = spool->writer.is_reused ? 3 : 2;
+    const int code = kvg_spool_write_at(spool, fd, parts, n_parts, spool->writer.offset);
     if (code == 0)
         return 0;
     if (ftruncate(fd, (off_t)spool->writer.offset) < 0)

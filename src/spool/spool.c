@@ -228,6 +228,7 @@ static void
 tidy_memory(KvgSpool *spool)
 {
     const char *path = spool->paths[KVG_SPOOL_IN_MEMORY];
+    kvg_spool_drop_spare(spool);
     if (path == NULL || spool->shared.bytes_in[KVG_SPOOL_IN_MEMORY] > 0)
         return;
     const bool is_on_disk = spool->paths[KVG_SPOOL_ON_DISK] != NULL;

@@ -160,6 +160,8 @@ record_sync_folder(const char *path)
 static int
 record_rename(const char *from, const char *to)
 {
+    if (name_of(from) == NULL) /* in memory: gone with the power */
+        return kvg_spool_system.rename(from, to);
     pthread_mutex_lock(&tape.lock);
     const void *file = g_hash_table_lookup(tape.names, name_of(from));
     g_assert_nonnull(file);

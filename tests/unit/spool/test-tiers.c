@@ -63,6 +63,59 @@ test_auto_spares_disk(Fixture *f, const void *data)
     g_assert_false(g_file_test(p.memory, G_FILE_TEST_EXISTS));
 }
 
+static void
+copy_folder(const char *from, const char *to)
+{
+    g_assert_cmpint(g_mkdir_with_parents(to, 0700), ==, 0);
+    g_autoptr(GDir) dir = g_dir_open(from, 0, NULL);
+    const char *name;
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *source = g_build_filename(from, name, NULL);
+        g_autofree char *target = g_build_filename(to, name, NULL);
+        g_autofree char *content = NULL;
+        gsize len;
+        g_assert_true(g_file_get_contents(source, &content, &len, NULL));
+        g_assert_true(g_file_set_contents(target, content, (gssize)len, NULL));
+    }
+}
+
+/* A segment written over an older, longer one holds its own fragments and no others. */
+static void
+test_written_over(Fixture *f, const void *data)
+{
+    g_auto(Places) p = places(f, KVG_SPOOL_TIER_AUTO);
+    KvgSpool *spool = open_with(&p.options);
+    put_tracks(spool, "x");
+    unsigned n_reused = 0;
+    for (uint64_t n = 1; n <= 12; n++) {
+        const unsigned n_frames = n % 3 == 1 ? 9 : 2;
+        n_reused += count_files(p.memory, "spare") == 1;
+        put_fragment(spool, n, n_frames, LEN);
+        kvg_spool_settle(spool);
+        g_autofree char *crash = g_strdup_printf("crash%" G_GUINT64_FORMAT, n);
+        Places q = {.disk = folder(f, "other/cam"), .memory = folder(f, crash)};
+        q.options = p.options;
+        q.options.path = q.disk;
+        q.options.memory_path = q.memory;
+        copy_folder(p.memory, q.memory);
+        KvgSpool *after = open_with(&q.options);
+        g_assert_cmpuint(stats_of(after).torn_records, ==, 0);
+        g_assert_cmpuint(stats_of(after).oldest_fragment, ==, n);
+        g_assert_cmpuint(stats_of(after).newest_fragment, ==, n);
+        g_assert_cmpuint(read_rest(after, LEN), ==, n_frames);
+        kvg_spool_persisted(after, n);
+        close_spool(after);
+        places_clear(&q);
+        g_assert_cmpuint(read_rest(spool, LEN), ==, n_frames);
+        kvg_spool_persisted(spool, n);
+        test_pass_time(3000);
+        kvg_spool_settle(spool);
+    }
+    g_assert_cmpuint(n_reused, >, 0); /* as the keeper is in time */
+    close_spool(spool);
+    g_assert_false(g_file_test(p.memory, G_FILE_TEST_EXISTS));
+}
+
 /* What is not persisted in time goes to disk, under a reader that is in the middle of it, and is
  * there after a loss of power. */
 static void
@@ -468,6 +521,7 @@ main(int argc, char **argv)
     init_tests(&argc, &argv);
     ADD("auto/spares-disk", test_auto_spares_disk);
     ADD("auto/moves", test_auto_moves);
+    ADD("auto/written-over", test_written_over);
     ADD("auto/close", test_auto_close);
     ADD("auto/memory-limit", test_memory_limit);
     ADD("auto/two-copies", test_two_copies);
