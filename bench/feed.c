@@ -32,7 +32,7 @@ put(Camera *camera, unsigned index)
 {
     const uint64_t number = camera->next++;
     const int64_t due_us = kvg_traffic_due_us(&traffic, number, index);
-    GBytes *payload = kvg_traffic_payload(&traffic, number);
+    GBytes *payload = kvg_traffic_payload(&traffic, number, index);
     const int64_t time_us = start_wall_us + due_us;
     const KvgFrame frame = {.track = 1,
                             .key = kvg_traffic_is_key(&traffic, number),
@@ -114,7 +114,7 @@ put_bytes(const uint64_t *from)
     uint64_t bytes = 0;
     for (unsigned i = 0; i < traffic.streams; i++)
         for (uint64_t n = from[i]; n < cameras[i].next; n++)
-            bytes += g_bytes_get_size(kvg_traffic_payload(&traffic, n));
+            bytes += g_bytes_get_size(kvg_traffic_payload(&traffic, n, i));
     return bytes;
 }
 
@@ -231,7 +231,7 @@ run(GError **error)
         .region = "us-east-1", .endpoint = endpoint, .ca_path = ca_path, .spool_path = spool_path};
     cameras = g_new0(Camera, traffic.streams);
     kvg_latencies_init(&latencies);
-    kvg_traffic_payload(&traffic, 0);
+    kvg_traffic_payload(&traffic, 0, 0);
     start_us = g_get_monotonic_time() - backlog_s * G_USEC_PER_SEC;
     start_wall_us = g_get_real_time() - backlog_s * G_USEC_PER_SEC;
     g_autoptr(KvgProducer) producer = kvg_producer_new(&options, error);

@@ -204,7 +204,7 @@ send_frame(Stream *stream, unsigned index)
         stream->timecode_ms = time_ms;
         kvg_mkv_write_cluster(head, (uint64_t)time_ms);
     }
-    GBytes *payload = kvg_traffic_payload(&traffic, number);
+    GBytes *payload = kvg_traffic_payload(&traffic, number, index);
     kvg_mkv_write_block_head(head, 1, (int16_t)(time_ms - stream->timecode_ms), key,
                              g_bytes_get_size(payload));
     put_chunk(stream->out, head->data, head->len, payload);

@@ -37,7 +37,7 @@ write_spool(KvgSpool *spool, size_t *bytes, GError **error)
                                 .key = kvg_traffic_is_key(&traffic, i),
                                 .pts_us = time_us,
                                 .dts_us = time_us,
-                                .data = kvg_traffic_payload(&traffic, i)};
+                                .data = kvg_traffic_payload(&traffic, i, 0)};
         if (frame.key && !kvg_spool_begin_fragment(spool, time_us / 1000, error))
             return false;
         if (!kvg_spool_put_frame(spool, &frame, error))
@@ -94,7 +94,7 @@ make_fragments(void)
     const void *data = g_bytes_get_data(header, &len);
     g_byte_array_append(all, data, (guint)len);
     for (uint64_t i = 0; all->len < PARSE_BYTES / 16; i++) {
-        GBytes *payload = kvg_traffic_payload(&traffic, i);
+        GBytes *payload = kvg_traffic_payload(&traffic, i, 0);
         const bool key = kvg_traffic_is_key(&traffic, i);
         const uint64_t time_ms = (uint64_t)kvg_traffic_due_us(&traffic, i, 0) / 1000;
         if (key)
@@ -161,7 +161,7 @@ main(int argc, char **argv)
         const char *name;
         bool (*run)(GError **error);
     } benches[] = {{"spool", bench_spool}, {"mkv", bench_parser}, {"sigv4", bench_signatures}};
-    kvg_traffic_payload(&traffic, 0);
+    kvg_traffic_payload(&traffic, 0, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(benches); i++) {
         g_autoptr(GError) error = NULL;
         if (argc > 1 && strcmp(argv[1], benches[i].name) != 0)

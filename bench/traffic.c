@@ -4,6 +4,8 @@
 
 #define NOISE_BYTES (4u << 20)
 #define KEY_WEIGHT 5
+/* Frames of real cameras do not lie in the processor's nearest cache. */
+#define N_VARIANTS 128
 
 static const uint8_t *
 noise(void)
@@ -40,16 +42,19 @@ make_payload(size_t len, bool key)
 }
 
 GBytes *
-kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame)
+kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame, unsigned stream)
 {
-    static GBytes *key = NULL, *other = NULL;
-    if (key == NULL) {
+    static GBytes *keys[N_VARIANTS], *others[N_VARIANTS];
+    if (keys[0] == NULL) {
         const size_t gop_bytes = (size_t)traffic->kbps * 125 * traffic->gop_frames / traffic->fps;
         const size_t share = gop_bytes / (traffic->gop_frames - 1 + KEY_WEIGHT);
-        key = make_payload(CLAMP(share * KEY_WEIGHT, 16, NOISE_BYTES), true);
-        other = make_payload(CLAMP(share, 16, NOISE_BYTES), false);
+        for (size_t i = 0; i < N_VARIANTS; i++) {
+            keys[i] = make_payload(CLAMP(share * KEY_WEIGHT, 16, NOISE_BYTES), true);
+            others[i] = make_payload(CLAMP(share, 16, NOISE_BYTES), false);
+        }
     }
-    return kvg_traffic_is_key(traffic, frame) ? key : other;
+    const size_t variant = (frame * 7 + stream) % N_VARIANTS;
+    return kvg_traffic_is_key(traffic, frame) ? keys[variant] : others[variant];
 }
 
 int64_t

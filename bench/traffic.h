@@ -28,8 +28,8 @@ typedef struct {
     }
 
 bool kvg_traffic_is_key(const KvgTraffic *traffic, uint64_t frame);
-/* The access unit of frame number @frame: an AVC slice in form, noise inside. */
-GBytes *kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame);
+/* The access unit of frame number @frame: an AVC slice in form, noise inside; static. */
+GBytes *kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame, unsigned stream);
 /* When frame @frame of @stream is due, after the start; streams are out of phase with each other.
  */
 int64_t kvg_traffic_due_us(const KvgTraffic *traffic, uint64_t frame, unsigned stream);
