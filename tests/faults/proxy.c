@@ -328,7 +328,14 @@ accept_connections(KvgProxy *proxy)
     }
 }
 
-/* Bound, so that the port stays ours; it refuses until somebody listens. */
+static void
+set_reuse(int fd, int on)
+{
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+}
+
+/* Bound, so that the port stays ours: it refuses until somebody listens. Sharing it is allowed only
+ * for the moment in which connections of the past may be in the way. */
 static int
 bind_port(uint16_t *port)
 {
@@ -336,28 +343,37 @@ bind_port(uint16_t *port)
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    set_reuse(fd, *port != 0);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
         close(fd);
         return -1;
     }
+    set_reuse(fd, 0);
     *port = ntohs(address.sin_port);
     return fd;
+}
+
+static bool
+listen_on(int fd)
+{
+    set_reuse(fd, 1);
+    return listen(fd, BACKLOG) == 0;
 }
 
 static void
 apply_refuse(KvgProxy *proxy)
 {
+    uint16_t port = proxy->port;
     if (proxy->faults.refuse && proxy->is_listening) {
         close(proxy->listen_fd);
-        uint16_t port = proxy->port;
-        proxy->listen_fd = bind_port(&port);
+        proxy->listen_fd = -1;
         proxy->is_listening = false;
-    } else if (!proxy->faults.refuse && !proxy->is_listening) {
-        proxy->is_listening = listen(proxy->listen_fd, BACKLOG) == 0;
     }
+    if (proxy->listen_fd < 0)
+        proxy->listen_fd = bind_port(&port);
+    if (!proxy->faults.refuse && !proxy->is_listening)
+        proxy->is_listening = listen_on(proxy->listen_fd);
 }
 
 static void
@@ -459,7 +475,7 @@ kvg_proxy_start(const KvgProxyOptions *options, GError **error)
 {
     uint16_t port = 0;
     const int fd = bind_port(&port);
-    if (fd < 0 || listen(fd, BACKLOG) != 0) {
+    if (fd < 0 || !listen_on(fd)) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "listen: %s", g_strerror(errno));
         return NULL;
     }
