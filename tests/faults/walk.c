@@ -288,28 +288,40 @@ run(Walk *walk)
 /* ---- judgement ---- */
 
 static int
-compare_kib(const void *a, const void *b)
+compare(const void *a, const void *b)
 {
-    const Size *left = a, *right = b;
-    return left->rss_kib < right->rss_kib ? -1 : left->rss_kib > right->rss_kib;
+    const uint64_t *left = a, *right = b;
+    return *left < *right ? -1 : *left > *right;
 }
 
-/* The middle of a third of the measurements. */
+static uint64_t
+median(uint64_t *values, guint n)
+{
+    qsort(values, n, sizeof *values, compare);
+    return values[n / 2];
+}
+
+/* The middle of what was measured from @from on. */
 static Size
 middle(const GArray *sizes, guint from, guint n)
 {
-    g_autofree Size *some = g_memdup2(&g_array_index(sizes, Size, from), n * sizeof(Size));
-    Size most = {0};
+    g_autofree uint64_t *rss = g_new(uint64_t, n), *fds = g_new(uint64_t, n),
+                        *threads = g_new(uint64_t, n);
     for (guint i = 0; i < n; i++) {
-        most.descriptors = MAX(most.descriptors, some[i].descriptors);
-        most.threads = MAX(most.threads, some[i].threads);
+        const Size *size = &g_array_index(sizes, Size, from + i);
+        rss[i] = size->rss_kib;
+        fds[i] = size->descriptors;
+        threads[i] = size->threads;
     }
-    qsort(some, n, sizeof *some, compare_kib);
-    most.rss_kib = some[n / 2].rss_kib;
-    return most;
+    return (Size){.rss_kib = median(rss, n),
+                  .descriptors = (unsigned)median(fds, n),
+                  .threads = (unsigned)median(threads, n)};
 }
 
-/* The last third against the second: the first may still be warming up. */
+/* The last third against the second: the first may still be warming up. At rest some streams have a
+ * second call, or a segment more in their spools, so descriptors (and the server's threads) waver
+ * by a few for every ten streams; what leaks once a fault has passed that long before an hour is
+ * over. */
 static bool
 check_growth(const char *who, const GArray *sizes)
 {
@@ -320,8 +332,8 @@ check_growth(const char *who, const GArray *sizes)
     const Size after = middle(sizes, sizes->len - third, third);
     const uint64_t allowed_kib = before.rss_kib / 20 + 2048;
     const bool ok = after.rss_kib <= before.rss_kib + allowed_kib &&
-                    after.descriptors <= before.descriptors + 8 &&
-                    after.threads <= before.threads + 4;
+                    after.descriptors <= before.descriptors + 8 + (unsigned)streams &&
+                    after.threads <= before.threads + 4 + (unsigned)streams / 5;
     printf("%s: %" G_GUINT64_FORMAT " -> %" G_GUINT64_FORMAT
            " KiB, %u -> %u descriptors, %u -> %u threads: %s\n",
            who, before.rss_kib, after.rss_kib, before.descriptors, after.descriptors,
