@@ -1,13 +1,17 @@
 #include "agent/api.h"
 #include <gio/gio.h>
+#include <kvg/error.h>
 #include <string.h>
 
 #define GRACE_MS 2000
 #define CONSOLE "/kvg/console"
+#define CAMERAS "/api/cameras/"
+#define MAX_BODY_BYTES 65536
 
 struct _KvgApi {
     KvgHttpServer *server;
     KvgBoard *board;
+    KvgControl *control;
     KvgProxy *proxy;
     bool is_loopback;
 };
@@ -58,10 +62,42 @@ static void
 respond_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
 {
     g_autoptr(json_t) camera = kvg_board_get(api->board, name);
-    if (camera != NULL)
-        respond(x, 200, camera);
-    else
+    if (camera == NULL) {
         respond_message(x, 404, "there is no such camera");
+        return;
+    }
+    json_object_set_new(camera, "control", kvg_control_describe(api->control, name));
+    respond(x, 200, camera);
+}
+
+/* A page of another site can send no such type without asking first, and nobody says yes. */
+static bool
+is_json(KvgHttpExchange *x)
+{
+    const char *type = kvg_http_header(x, "Content-Type");
+    return type != NULL && g_ascii_strncasecmp(type, "application/json", 16) == 0 &&
+           (type[16] == '\0' || type[16] == ';');
+}
+
+static void
+change_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) body = is_json(x) ? kvg_http_read_all(x, MAX_BODY_BYTES, &error) : NULL;
+    if (body == NULL) {
+        respond_message(x, error != NULL ? 413 : 415,
+                        error != NULL ? error->message : "send Content-Type: application/json");
+        return;
+    }
+    size_t len;
+    const void *data = g_bytes_get_data(body, &len);
+    g_autoptr(json_t) change = kvg_json_parse_object(data != NULL ? data : "", len, &error);
+    if (change == NULL || !kvg_control_set(api->control, name, change, &error)) {
+        const bool is_missing = g_error_matches(error, KVG_ERROR, KVG_ERROR_NOT_FOUND);
+        respond_message(x, is_missing ? 404 : 400, error->message);
+        return;
+    }
+    respond_camera(api, x, name);
 }
 
 /* ---- console ---- */
@@ -117,8 +153,12 @@ handle(KvgHttpExchange *x, void *user_data)
         respond_message(x, 403, "ask for this machine by 127.0.0.1 or localhost");
         return;
     }
+    if (strcmp(kvg_http_method(x), "PATCH") == 0 && g_str_has_prefix(path, CAMERAS)) {
+        change_camera(api, x, path + strlen(CAMERAS));
+        return;
+    }
     if (strcmp(kvg_http_method(x), "GET") != 0 && strcmp(kvg_http_method(x), "HEAD") != 0) {
-        respond_message(x, 405, "only GET is answered here");
+        respond_message(x, 405, "only GET is answered here, and PATCH of /api/cameras/NAME");
         return;
     }
     if (strcmp(path, "/healthz") == 0) {
@@ -129,8 +169,8 @@ handle(KvgHttpExchange *x, void *user_data)
     } else if (strcmp(path, "/api/cameras") == 0) {
         g_autoptr(json_t) body = kvg_board_all(api->board);
         respond(x, 200, body);
-    } else if (g_str_has_prefix(path, "/api/cameras/")) {
-        respond_camera(api, x, path + strlen("/api/cameras/"));
+    } else if (g_str_has_prefix(path, CAMERAS)) {
+        respond_camera(api, x, path + strlen(CAMERAS));
     } else if (g_str_has_prefix(path, "/play/")) {
         kvg_proxy_handle(api->proxy, x, path + strlen("/play/"));
     } else {
@@ -139,10 +179,12 @@ handle(KvgHttpExchange *x, void *user_data)
 }
 
 KvgApi *
-kvg_api_start(const KvgConfig *config, KvgBoard *board, KvgProxy *proxy, GError **error)
+kvg_api_start(
+    const KvgConfig *config, KvgBoard *board, KvgControl *control, KvgProxy *proxy, GError **error)
 {
     KvgApi *api = g_new0(KvgApi, 1);
     api->board = board;
+    api->control = control;
     api->proxy = proxy;
     api->is_loopback =
         g_str_has_prefix(config->api_address, "127.") || strcmp(config->api_address, "::1") == 0;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include "agent/board.h"
+#include "agent/control.h"
 #include "agent/proxy.h"
 
 typedef struct _KvgApi KvgApi;
 
-/* All three must outlive it. */
-KvgApi *kvg_api_start(const KvgConfig *config, KvgBoard *board, KvgProxy *proxy, GError **error);
+/* All four must outlive it. */
+KvgApi *kvg_api_start(
+    const KvgConfig *config, KvgBoard *board, KvgControl *control, KvgProxy *proxy, GError **error);
 uint16_t kvg_api_port(const KvgApi *api);
 void kvg_api_stop(KvgApi *api);
 

@@ -35,7 +35,7 @@ kvg_camera_init(KvgCamera *camera, bool streaming, int64_t now_ms)
                           .since_ms = now_ms,
                           .retry_at_ms = now_ms,
                           .backoff = {.base_ms = 1000, .cap_ms = 30000}};
-    camera->reason = g_strdup(streaming ? "starting" : "switched off in the configuration");
+    camera->reason = g_strdup(streaming ? "starting" : "switched off");
 }
 
 void
@@ -61,6 +61,31 @@ kvg_camera_on_failure(KvgCamera *camera, const char *reason, bool permanent, int
         return; /* what a pipeline says while it is being taken down */
     camera->retry_at_ms = now_ms + (permanent ? RECHECK_MS : kvg_backoff_next_ms(&camera->backoff));
     enter(camera, permanent ? KVG_CAMERA_FAILED : KVG_CAMERA_BACKOFF, reason, now_ms);
+}
+
+KvgCameraAction
+kvg_camera_switch(KvgCamera *camera, bool on, const char *reason, int64_t now_ms)
+{
+    const bool has_pipeline = camera->state == KVG_CAMERA_CONNECTING ||
+                              camera->state == KVG_CAMERA_LIVE ||
+                              camera->state == KVG_CAMERA_STALLED;
+    if (on == (camera->state != KVG_CAMERA_OFF))
+        return KVG_CAMERA_DO_NOTHING;
+    enter(camera, on ? KVG_CAMERA_BACKOFF : KVG_CAMERA_OFF, reason, now_ms);
+    camera->retry_at_ms = now_ms;
+    camera->last_frame_ms = 0; /* the next start is no restart */
+    kvg_backoff_reset(&camera->backoff);
+    return has_pipeline ? KVG_CAMERA_DO_STOP : KVG_CAMERA_DO_NOTHING;
+}
+
+KvgCameraAction
+kvg_camera_restart(KvgCamera *camera, const char *reason, int64_t now_ms)
+{
+    if (camera->state == KVG_CAMERA_OFF)
+        return KVG_CAMERA_DO_NOTHING;
+    const KvgCameraAction action = kvg_camera_switch(camera, false, reason, now_ms);
+    kvg_camera_switch(camera, true, reason, now_ms);
+    return action;
 }
 
 static KvgCameraAction

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef enum {
-    KVG_CAMERA_OFF,        /* switched off by the configuration */
+    KVG_CAMERA_OFF,        /* switched off */
     KVG_CAMERA_CONNECTING, /* pipeline started, no frame yet */
     KVG_CAMERA_LIVE,
     KVG_CAMERA_STALLED, /* frames stopped coming; about to be restarted */
@@ -36,5 +36,9 @@ void kvg_camera_clear(KvgCamera *camera);
 void kvg_camera_on_frame(KvgCamera *camera, int64_t now_ms);
 /* The source failed; @permanent: nothing will change until somebody corrects something here. */
 void kvg_camera_on_failure(KvgCamera *camera, const char *reason, bool permanent, int64_t now_ms);
+/* Switched on or off by somebody, for @reason. */
+KvgCameraAction kvg_camera_switch(KvgCamera *camera, bool on, const char *reason, int64_t now_ms);
+/* Something about it was changed: STOP if there is a pipeline, which comes back at once. */
+KvgCameraAction kvg_camera_restart(KvgCamera *camera, const char *reason, int64_t now_ms);
 /* Called often: what is due now. STOP comes with a change to BACKOFF. */
 KvgCameraAction kvg_camera_tick(KvgCamera *camera, int64_t now_ms);

@@ -8,22 +8,36 @@
 
 #define MAX_STATE_BYTES (4u * 1024 * 1024)
 
-/* The endpoint of the configuration, or the one that provisioning asked for. */
+/* A member of what provisioning wrote down (g_free). */
 static char *
-credentials_endpoint(const KvgConfig *config, GError **error)
+provisioned(const KvgConfig *config, const char *key, GError **error)
 {
-    if (config->credentials_endpoint != NULL)
-        return g_strdup(config->credentials_endpoint);
     g_autofree char *path = g_build_filename(config->identity_directory, "provision.json", NULL);
     size_t len;
     g_autofree char *text = kvg_file_read(path, MAX_STATE_BYTES, &len, error);
     g_autoptr(json_t) state = text != NULL ? kvg_json_parse_object(text, len, error) : NULL;
     if (state == NULL)
         return NULL;
-    const char *endpoint = kvg_json_get_string(state, "credentials_endpoint");
-    if (endpoint == NULL)
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s names no credentials_endpoint", path);
-    return g_strdup(endpoint);
+    const char *value = kvg_json_get_string(state, key);
+    if (value == NULL)
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s names no %s", path, key);
+    return g_strdup(value);
+}
+
+/* The endpoint of the configuration, or the one that provisioning asked for. */
+static char *
+credentials_endpoint(const KvgConfig *config, GError **error)
+{
+    return config->credentials_endpoint != NULL
+               ? g_strdup(config->credentials_endpoint)
+               : provisioned(config, "credentials_endpoint", error);
+}
+
+char *
+kvg_agent_mqtt_endpoint(const KvgConfig *config)
+{
+    return config->mqtt_endpoint != NULL ? g_strdup(config->mqtt_endpoint)
+                                         : provisioned(config, "mqtt_endpoint", NULL);
 }
 
 KvgCredentials *

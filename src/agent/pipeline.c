@@ -18,7 +18,7 @@ struct _KvgPipeline {
     char *name;
     char *shown_source; /* without password */
     bool passthrough;
-    uint32_t width, height, fps, bitrate_bps;
+    uint32_t width, height, fps, bitrate_bps, fragment_ms;
     GstElement *pipeline, *sink;
     guint bus_watch;
     KvgPipelineFailed failed;
@@ -211,6 +211,13 @@ frame_rate(const KvgPipeline *pipeline, const GstStructure *caps)
     return CLAMP(wanted, 1, 60);
 }
 
+/* A key frame each second, or one for each fragment. */
+static int
+key_distance(const KvgPipeline *pipeline, int fps)
+{
+    return pipeline->fragment_ms != 0 ? (int)(pipeline->fragment_ms * (unsigned)fps / 1000) : fps;
+}
+
 static GstElement *
 add_encoder(KvgPipeline *pipeline, int fps)
 {
@@ -219,8 +226,8 @@ add_encoder(KvgPipeline *pipeline, int fps)
         return NULL;
     gst_util_set_object_arg(G_OBJECT(encoder), "tune", "zerolatency");
     gst_util_set_object_arg(G_OBJECT(encoder), "speed-preset", "superfast");
-    g_object_set(encoder, "bitrate", pipeline->bitrate_bps / 1000, "key-int-max", fps, "bframes", 0,
-                 "threads", 1, NULL);
+    g_object_set(encoder, "bitrate", pipeline->bitrate_bps / 1000, "key-int-max",
+                 key_distance(pipeline, fps), "bframes", 0, "threads", 1, NULL);
     return encoder;
 }
 
@@ -448,6 +455,7 @@ kvg_pipeline_start(const KvgConfigCamera *camera,
     pipeline->height = camera->height;
     pipeline->fps = camera->fps;
     pipeline->bitrate_bps = camera->bitrate_bps;
+    pipeline->fragment_ms = camera->fragment_ms;
     pipeline->failed = failed;
     pipeline->user_data = user_data;
     pipeline->pipeline = gst_object_ref_sink(gst_pipeline_new(camera->name));

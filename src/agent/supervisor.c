@@ -2,6 +2,7 @@
  * cameras. No media code runs here, so nothing a camera sends can bring it down. */
 #include "agent/api.h"
 #include "agent/board.h"
+#include "agent/control.h"
 #include "agent/packet.h"
 #include "agent/proxy.h"
 #include "agent/worker.h"
@@ -42,11 +43,15 @@ typedef struct Supervisor {
     GMainLoop *loop;
     KvgConfig *config;
     KvgBoard *board;
+    KvgControl *control;
     GPtrArray *workers;
     char *self;
     bool stopping;
     guint kill_timer;
 } Supervisor;
+
+/* Cameras that were provisioned since are looked for so often. */
+#define CONTROL_CONNECT_S 5
 
 static void start_worker(Worker *worker);
 
@@ -160,6 +165,7 @@ on_worker_ended(GObject *source, GAsyncResult *result, void *user_data)
         const char *name = g_ptr_array_index(worker->names, i);
         KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", name, "camera %s: %s", name, reason);
         kvg_board_set_state(supervisor->board, name, "backoff", reason);
+        kvg_control_report(supervisor->control, name, "backoff", reason);
     }
     note_death(worker);
     if (worker->n_deaths >= MAX_DEATHS && worker->names->len > 1)
@@ -176,8 +182,12 @@ on_report(int fd, GIOCondition condition, void *user_data)
     Worker *worker = user_data;
     g_autoptr(json_t) report = NULL;
     const KvgPacketRead got = kvg_packet_read(fd, &report);
-    if (got == KVG_PACKET_GOT)
+    if (got == KVG_PACKET_GOT) {
         kvg_board_update(worker->supervisor->board, report);
+        kvg_control_report(worker->supervisor->control, kvg_json_get_string(report, "name"),
+                           kvg_json_get_string(report, "state"),
+                           kvg_json_get_string(report, "reason"));
+    }
     if (got != KVG_PACKET_CLOSED)
         return G_SOURCE_CONTINUE;
     worker->watch = 0;
@@ -219,6 +229,39 @@ spawn(Worker *worker, GError **error)
     return true;
 }
 
+static json_t *
+settings_of(const Supervisor *supervisor, const char *name)
+{
+    KvgSettings settings;
+    kvg_control_get(supervisor->control, name, &settings);
+    return kvg_settings_to_json(&settings);
+}
+
+/* The settings of a camera have changed. A worker that is being started gets them with its start.
+ */
+static void
+on_settings(const char *camera, void *user_data)
+{
+    Supervisor *supervisor = user_data;
+    g_autoptr(json_t) packet = json_pack("{s:s, s:s, s:o}", "op", "set", "camera", camera,
+                                         "settings", settings_of(supervisor, camera));
+    for (guint i = 0; i < supervisor->workers->len; i++) {
+        const Worker *worker = g_ptr_array_index(supervisor->workers, i);
+        if (worker->process != NULL &&
+            g_ptr_array_find_with_equal_func(worker->names, camera, g_str_equal, NULL) &&
+            !kvg_packet_write(worker->fd, packet))
+            g_subprocess_send_signal(worker->process, SIGTERM); /* its next start brings them */
+    }
+}
+
+static gboolean
+on_connect_control(void *user_data)
+{
+    Supervisor *supervisor = user_data;
+    kvg_control_connect(supervisor->control);
+    return G_SOURCE_CONTINUE;
+}
+
 static void
 start_worker(Worker *worker)
 {
@@ -233,10 +276,15 @@ start_worker(Worker *worker)
     worker->started_ms = now_ms();
     g_subprocess_wait_async(worker->process, NULL, on_worker_ended, worker);
     g_autoptr(json_t) names = json_array();
-    for (guint i = 0; i < worker->names->len; i++)
-        json_array_append_new(names, json_string(g_ptr_array_index(worker->names, i)));
-    g_autoptr(json_t) packet = json_pack("{s:s, s:s, s:O}", "op", "start", "config",
-                                         worker->supervisor->config->path, "cameras", names);
+    g_autoptr(json_t) settings = json_object();
+    for (guint i = 0; i < worker->names->len; i++) {
+        const char *name = g_ptr_array_index(worker->names, i);
+        json_array_append_new(names, json_string(name));
+        json_object_set_new(settings, name, settings_of(worker->supervisor, name));
+    }
+    g_autoptr(json_t) packet =
+        json_pack("{s:s, s:s, s:O, s:O}", "op", "start", "config", worker->supervisor->config->path,
+                  "cameras", names, "settings", settings);
     kvg_packet_write(worker->fd, packet);
 }
 
@@ -302,11 +350,16 @@ run(Supervisor *supervisor)
     g_autoptr(GError) error = NULL;
     supervisor->board = kvg_board_new(supervisor->config);
     KvgProxy *proxy = kvg_proxy_new(supervisor->config);
-    KvgApi *api = kvg_api_start(supervisor->config, supervisor->board, proxy, &error);
+    supervisor->control = kvg_control_new(supervisor->config, on_settings, supervisor);
+    KvgApi *api =
+        kvg_api_start(supervisor->config, supervisor->board, supervisor->control, proxy, &error);
     int status = 1;
+    guint connect_timer = 0;
     if (api != NULL) {
         printf("{\"ready\":true,\"api_port\":%u}\n", kvg_api_port(api));
         fflush(stdout);
+        kvg_control_connect(supervisor->control);
+        connect_timer = g_timeout_add_seconds(CONTROL_CONNECT_S, on_connect_control, supervisor);
         start_all(supervisor);
         g_main_loop_run(supervisor->loop);
         status = 0;
@@ -315,7 +368,10 @@ run(Supervisor *supervisor)
     }
     if (supervisor->kill_timer != 0)
         g_source_remove(supervisor->kill_timer);
+    if (connect_timer != 0)
+        g_source_remove(connect_timer);
     kvg_api_stop(api);
+    kvg_control_free(supervisor->control);
     kvg_proxy_free(proxy);
     kvg_board_free(supervisor->board);
     return status;

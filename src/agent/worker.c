@@ -6,6 +6,7 @@
 #include "agent/identity.h"
 #include "agent/packet.h"
 #include "agent/pipeline.h"
+#include "agent/settings.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "os/log.h"
@@ -23,7 +24,10 @@
 
 typedef struct {
     struct Worker *worker;
-    const KvgConfigCamera *config;
+    const KvgConfigCamera *given;  /* as the file says */
+    KvgConfigCamera shaped;        /* with the settings in force laid over it */
+    const KvgConfigCamera *config; /* = &shaped */
+    KvgSettings settings;
     KvgCamera machine;
     KvgHubStream *stream; /* lives over restarts of the pipeline */
     KvgPipeline *pipeline;
@@ -94,6 +98,8 @@ open_stream(Entry *entry, GError **error)
         .catch_up = config->live_first ? KVG_CATCH_UP_LIVE_FIRST : KVG_CATCH_UP_OLDEST_FIRST,
         .spool_tier = config->spool_tier,
         .spool_max_age_ms = config->spool_max_age_ms,
+        .fragment_by_time = entry->config->fragment_ms != 0,
+        .fragment_duration_ms = entry->config->fragment_ms,
         .spool_limit_bytes = config->spool_limit_bytes / MAX(config->cameras->len, 1)};
     entry->stream = kvg_hub_open_stream(&producer, &stream, error);
     kvg_credentials_unref(credentials);
@@ -109,6 +115,13 @@ start_camera(Entry *entry)
             kvg_pipeline_start(entry->config, entry->stream, on_failed, entry, &error);
     if (entry->pipeline == NULL)
         kvg_camera_on_failure(&entry->machine, error->message, true, now_ms());
+}
+
+static void
+stop_pipeline(Entry *entry)
+{
+    kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
+    entry->frames_seen = 0;
 }
 
 static void
@@ -139,11 +152,63 @@ tick_camera(Entry *entry)
         start_camera(entry);
         break;
     case KVG_CAMERA_DO_STOP:
-        kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
-        entry->frames_seen = 0;
+        stop_pipeline(entry);
         break;
     }
     log_change(entry, before);
+}
+
+/* ---- settings ---- */
+
+static void
+shape(Entry *entry, const json_t *settings)
+{
+    g_autoptr(GError) error = NULL;
+    KvgSettings wanted = {0};
+    if (!kvg_settings_merge(&wanted, settings, NULL, &error))
+        KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", entry->given->name, "%s", error->message);
+    else
+        entry->settings = wanted;
+    entry->shaped = *entry->given;
+    kvg_settings_apply(&entry->settings, &entry->shaped);
+}
+
+static bool
+is_encoded_alike(const KvgConfigCamera *a, const KvgConfigCamera *b)
+{
+    return a->passthrough == b->passthrough && a->width == b->width && a->height == b->height &&
+           a->fps == b->fps && a->bitrate_bps == b->bitrate_bps && a->fragment_ms == b->fragment_ms;
+}
+
+/* The length of fragments belongs to the stream; what is in its spool stays there for the next. */
+static void
+reopen_stream(Entry *entry)
+{
+    g_autoptr(GError) error = NULL;
+    if (!kvg_hub_stream_release(g_steal_pointer(&entry->stream), 0, &error))
+        KVG_LOG_INFO(LOG_DOMAIN, "CAMERA", entry->given->name, "camera %s: %s", entry->given->name,
+                     error->message);
+}
+
+static void
+change_settings(Entry *entry, const json_t *settings)
+{
+    const KvgConfigCamera old = entry->shaped;
+    const KvgCameraState before = entry->machine.state;
+    shape(entry, settings);
+    KvgCameraAction action = KVG_CAMERA_DO_NOTHING;
+    if (old.streaming != entry->shaped.streaming)
+        action =
+            kvg_camera_switch(&entry->machine, entry->shaped.streaming,
+                              entry->shaped.streaming ? "switched on" : "switched off", now_ms());
+    else if (!is_encoded_alike(&old, &entry->shaped))
+        action = kvg_camera_restart(&entry->machine, "its settings were changed", now_ms());
+    if (action == KVG_CAMERA_DO_STOP)
+        stop_pipeline(entry);
+    if (old.fragment_ms != entry->shaped.fragment_ms && entry->stream != NULL)
+        reopen_stream(entry);
+    log_change(entry, before);
+    tick_camera(entry);
 }
 
 /* ---- reports ---- */
@@ -227,6 +292,7 @@ report(Entry *entry)
     json_object_set_new(out, "fps", json_real(is_live ? (int)(entry->fps * 10 + 0.5) / 10.0 : 0));
     set_int(out, "bitrate_bps", is_live ? (int64_t)entry->bitrate_bps : 0);
     set_int(out, "restarts", entry->machine.restarts);
+    json_object_set_new(out, "streaming", json_boolean(entry->shaped.streaming));
     kvg_packet_write(SUPERVISOR_FD, out);
 }
 
@@ -276,13 +342,28 @@ set_up(Worker *worker, const json_t *packet)
             continue; /* the file has changed since */
         Entry *entry = g_new0(Entry, 1);
         entry->worker = worker;
-        entry->config = camera;
+        entry->given = camera;
+        entry->config = &entry->shaped;
+        shape(entry, json_object_get(json_object_get(packet, "settings"), camera->name));
         entry->started_mono_us = kvg_clock_mono_us();
-        kvg_camera_init(&entry->machine, camera->streaming, now_ms());
+        kvg_camera_init(&entry->machine, entry->shaped.streaming, now_ms());
         g_ptr_array_add(worker->cameras, entry);
     }
     worker->timer = g_timeout_add(TICK_MS, on_tick, worker);
     return true;
+}
+
+static void
+set_one(Worker *worker, const json_t *packet)
+{
+    const char *name = kvg_json_get_string(packet, "camera");
+    for (guint i = 0; i < worker->cameras->len; i++) {
+        Entry *entry = g_ptr_array_index(worker->cameras, i);
+        if (g_strcmp0(entry->given->name, name) != 0)
+            continue;
+        change_settings(entry, json_object_get(packet, "settings"));
+        report(entry);
+    }
 }
 
 static gboolean
@@ -296,6 +377,8 @@ on_packet(int fd, GIOCondition condition, void *user_data)
         g_main_loop_quit(worker->loop);
     else if (g_strcmp0(op, "start") == 0 && worker->config == NULL && !set_up(worker, packet))
         g_main_loop_quit(worker->loop);
+    else if (g_strcmp0(op, "set") == 0)
+        set_one(worker, packet);
     return got == KVG_PACKET_CLOSED ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
 

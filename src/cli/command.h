@@ -7,6 +7,7 @@ typedef struct {
     int (*run)(int argc, char **argv); /* argv[0] is the command; returns 0, 1 failure, 2 usage */
 } KvgCommand;
 
+int kvg_cmd_camera(int argc, char **argv);
 int kvg_cmd_provision(int argc, char **argv);
 int kvg_cmd_check(int argc, char **argv);
 int kvg_cmd_demo(int argc, char **argv);

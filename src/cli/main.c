@@ -13,6 +13,7 @@ static const KvgCommand commands[] = {
     {"agent", "stream the cameras of a configuration file", kvg_cmd_agent},
     {"check", "check a configuration file", kvg_cmd_check},
     {"provision", "create things, certificates, policies, role and streams", kvg_cmd_provision},
+    {"camera", "show cameras, switch them on and off, tune them", kvg_cmd_camera},
     {"play", "print the HLS URL of a camera", kvg_cmd_play},
     {"spool", "list, verify or export what is not persisted yet", kvg_cmd_spool},
     {"explain", "say what an error code means and what to do", kvg_cmd_explain},

@@ -334,21 +334,28 @@ ensure_iot_policy(Provision *p, GError **error)
 }
 
 static bool
-find_endpoint(Provision *p, GError **error)
+find_endpoint(Provision *p, const char *type, const char *key, GError **error)
 {
-    g_autoptr(json_t) found = call_json(p,
-                                        (Call){.service = "iot",
-                                               .method = "GET",
-                                               .path = "/endpoint",
-                                               .query = "endpointType=iot%3ACredentialProvider"},
-                                        NULL, NULL, error);
+    g_autofree char *query = g_strdup_printf("endpointType=iot%%3A%s", type);
+    g_autoptr(json_t) found =
+        call_json(p, (Call){.service = "iot", .method = "GET", .path = "/endpoint", .query = query},
+                  NULL, NULL, error);
     const char *endpoint = found != NULL ? kvg_json_get_string(found, "endpointAddress") : NULL;
     if (endpoint == NULL) {
         if (found != NULL)
-            g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY, "IoT names no credentials endpoint");
+            g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY, "IoT names no endpoint iot:%s", type);
         return false;
     }
-    json_object_set_new(p->state, "credentials_endpoint", json_string(endpoint));
+    json_object_set_new(p->state, key, json_string(endpoint));
+    return true;
+}
+
+static bool
+find_endpoints(Provision *p, GError **error)
+{
+    if (!find_endpoint(p, "CredentialProvider", "credentials_endpoint", error) ||
+        !find_endpoint(p, "Data-ATS", "mqtt_endpoint", error))
+        return false;
     json_object_set_new(p->state, "region", json_string(kvg_target_region(&p->target)));
     json_object_set_new(p->state, "account", json_string(p->account));
     json_object_set_new(p->state, "role_alias", json_string(p->target.config->role_alias));
@@ -498,7 +505,7 @@ run(Provision *p, GError **error)
 {
     if (!kvg_target_open(&p->target, error) || !load_state(p, error) || !find_account(p, error) ||
         !ensure_role(p, error) || !put_role_policy(p, error) || !ensure_role_alias(p, error) ||
-        !ensure_iot_policy(p, error) || !find_endpoint(p, error))
+        !ensure_iot_policy(p, error) || !find_endpoints(p, error))
         return false;
     const GPtrArray *cameras = p->target.config->cameras;
     for (guint i = 0; i < cameras->len; i++) {

@@ -15,11 +15,17 @@ kvg_target_clear(KvgTarget *target)
 }
 
 bool
-kvg_target_open(KvgTarget *target, GError **error)
+kvg_target_open_config(KvgTarget *target, GError **error)
 {
     target->config =
         kvg_config_load(target->config_path != NULL ? target->config_path : "kvg.yaml", error);
-    if (target->config == NULL)
+    return target->config != NULL;
+}
+
+bool
+kvg_target_open(KvgTarget *target, GError **error)
+{
+    if (!kvg_target_open_config(target, error))
         return false;
     target->credentials = kvg_credentials_new_default(target->profile, error);
     return target->credentials != NULL;

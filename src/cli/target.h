@@ -39,6 +39,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgTarget, kvg_target_clear)
             "FILE"                                                                                  \
     }
 
+/* Reads the configuration alone. */
+bool kvg_target_open_config(KvgTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Reads the configuration and the credentials. */
 bool kvg_target_open(KvgTarget *target, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 const char *kvg_target_region(const KvgTarget *target);

@@ -66,6 +66,7 @@ kvg_config_free(KvgConfig *config)
     g_free(config->identity_directory);
     g_free(config->role_alias);
     g_free(config->credentials_endpoint);
+    g_free(config->mqtt_endpoint);
     g_free(config->iam_role);
     g_free(config->iot_policy);
     g_free(config->spool_path);
@@ -614,6 +615,23 @@ draft_retention(Loader *loader, const char *key, yaml_node_t *node, void *target
 }
 
 static void
+draft_fragment(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    g_autofree char *text = read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    int64_t ms = 0;
+    if (!kvg_parse_duration_ms(text, &ms, &error))
+        problem(loader, &node->start_mark, key, "%s", error->message);
+    else if (ms < 1000 || ms > 10000)
+        problem(loader, &node->start_mark, key, "write a duration from 1s to 10s");
+    else
+        draft->camera->fragment_ms = (uint32_t)ms;
+}
+
+static void
 read_dimension(Loader *loader, const char *key, yaml_node_t *node, uint32_t *target)
 {
     uint64_t value = 0;
@@ -685,11 +703,15 @@ draft_video(Loader *loader, const char *key, yaml_node_t *node, void *target)
 }
 
 /* `source` comes first: the defaults have every key but that one. */
-static const Key camera_keys[] = {
-    {"source", draft_source},       {"username", draft_username},
-    {"password", draft_password},   {"password_file", draft_password_file},
-    {"streaming", draft_streaming}, {"retention", draft_retention},
-    {"video", draft_video},         {NULL, NULL}};
+static const Key camera_keys[] = {{"source", draft_source},
+                                  {"username", draft_username},
+                                  {"password", draft_password},
+                                  {"password_file", draft_password_file},
+                                  {"streaming", draft_streaming},
+                                  {"retention", draft_retention},
+                                  {"fragment", draft_fragment},
+                                  {"video", draft_video},
+                                  {NULL, NULL}};
 
 typedef struct {
     KvgConfig *config;
@@ -879,21 +901,36 @@ identity_iot_policy(Loader *loader, const char *key, yaml_node_t *node, void *ta
                      &((KvgConfig *)target)->iot_policy);
 }
 
+/* `auto` is the same as nothing. */
+static void
+read_endpoint(Loader *loader, const char *key, yaml_node_t *node, char **endpoint)
+{
+    replace_matching(loader, key, node,
+                     "^([A-Za-z0-9.-]{1,253}|\\[[0-9A-Fa-f:.]+\\])(:[1-9][0-9]{0,4})?$",
+                     "write HOST, HOST:PORT or auto", endpoint);
+    if (g_strcmp0(*endpoint, "auto") == 0)
+        g_clear_pointer(endpoint, g_free);
+}
+
 static void
 identity_endpoint(Loader *loader, const char *key, yaml_node_t *node, void *target)
 {
-    KvgConfig *config = target;
-    replace_matching(loader, key, node,
-                     "^([A-Za-z0-9.-]{1,253}|\\[[0-9A-Fa-f:.]+\\])(:[1-9][0-9]{0,4})?$",
-                     "write HOST, HOST:PORT or auto", &config->credentials_endpoint);
-    if (g_strcmp0(config->credentials_endpoint, "auto") == 0)
-        g_clear_pointer(&config->credentials_endpoint, g_free);
+    read_endpoint(loader, key, node, &((KvgConfig *)target)->credentials_endpoint);
 }
 
-static const Key identity_keys[] = {
-    {"directory", identity_directory},           {"role_alias", identity_role_alias},
-    {"credentials_endpoint", identity_endpoint}, {"iam_role", identity_iam_role},
-    {"iot_policy", identity_iot_policy},         {NULL, NULL}};
+static void
+identity_mqtt_endpoint(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    read_endpoint(loader, key, node, &((KvgConfig *)target)->mqtt_endpoint);
+}
+
+static const Key identity_keys[] = {{"directory", identity_directory},
+                                    {"role_alias", identity_role_alias},
+                                    {"credentials_endpoint", identity_endpoint},
+                                    {"mqtt_endpoint", identity_mqtt_endpoint},
+                                    {"iam_role", identity_iam_role},
+                                    {"iot_policy", identity_iot_policy},
+                                    {NULL, NULL}};
 
 static void
 top_identity(Loader *loader, const char *key, yaml_node_t *node, void *target)

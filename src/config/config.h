@@ -14,6 +14,7 @@ typedef struct {
     bool streaming; /* default on */
     bool passthrough; /* video: passthrough (default): encode only what KVS cannot play */
     uint32_t width, height, fps, bitrate_bps; /* encoding; defaults 1280, 720, 0 = source's, 1.5M */
+    uint32_t fragment_ms;      /* 0 (default): a fragment per key frame; encoders make one a second */
     int64_t retention_hours;   /* default 24 */
     char *certificate_path;    /* identity.directory/NAME.cert.pem */
     char *key_path;            /* identity.directory/NAME.private.key */
@@ -29,6 +30,7 @@ typedef struct {
     char *role_alias;           /* default "KvgCamera" */
     char *credentials_endpoint; /* HOST[:PORT]; NULL for `auto` (DescribeEndpoint at provisioning time,
                                    kept in identity_directory/provision.json) */
+    char *mqtt_endpoint;        /* HOST[:PORT]; NULL for `auto`, in the same way */
     char *iam_role;             /* default "KvgCameraRole" */
     char *iot_policy;           /* default "KvgCameraPolicy" */
     char *spool_path;           /* default "spool" beside the file */

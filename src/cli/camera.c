@@ -1,0 +1,310 @@
+/* kvg camera: what the cameras are told, through the agent on this machine or through their
+ * shadows. */
+#include "base/json.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "cli/target.h"
+#include "os/file.h"
+#include <curl/curl.h>
+#include <kvg/error.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_REPLY_BYTES (4u * 1024 * 1024)
+#define MAX_STATE_BYTES (4u * 1024 * 1024)
+
+typedef struct {
+    KvgTarget target;
+    char *agent, *output;
+    gboolean is_remote;
+} Options;
+
+static void
+options_clear(Options *options)
+{
+    kvg_target_clear(&options->target);
+    g_free(options->agent);
+    g_free(options->output);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+/* ---- the agent here ---- */
+
+static size_t
+on_reply(char *data, size_t size, size_t n, void *user_data)
+{
+    GString *reply = user_data;
+    if (reply->len + size * n > MAX_REPLY_BYTES)
+        return 0;
+    g_string_append_len(reply, data, (gssize)(size * n));
+    return size * n;
+}
+
+/* @name NULL: all cameras; @change NULL: only look. */
+static json_t *
+ask_agent(const Options *options, const char *name, const json_t *change, GError **error)
+{
+    const KvgConfig *config = options->target.config;
+    g_autofree char *base =
+        options->agent != NULL
+            ? g_strdup(options->agent)
+            : g_strdup_printf("http://%s:%u", config->api_address, config->api_port);
+    g_autofree char *url = g_strdup_printf("%s/api/cameras%s%s", base, name != NULL ? "/" : "",
+                                           name != NULL ? name : "");
+    g_autofree char *body = change != NULL ? kvg_json_to_text(change) : NULL;
+    g_autoptr(GString) reply = g_string_new(NULL);
+    g_autoptr(CURL) easy = curl_easy_init();
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_reply);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, reply);
+    if (body != NULL) {
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
+        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    }
+    const CURLcode result = curl_easy_perform(easy);
+    long status = 0;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_slist_free_all(headers);
+    if (result != CURLE_OK) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY,
+                    "the agent at %s does not answer: %s; is kvg agent running? (--agent URL, or "
+                    "--remote for the shadow)",
+                    base, curl_easy_strerror(result));
+        return NULL;
+    }
+    g_autoptr(json_t) json = kvg_json_parse_object(reply->str, reply->len, error);
+    if (json != NULL && status == 200)
+        return g_steal_pointer(&json);
+    if (json != NULL)
+        g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "%s",
+                    kvg_json_get_string(json, "message") != NULL
+                        ? kvg_json_get_string(json, "message")
+                        : "the agent refuses");
+    return NULL;
+}
+
+/* ---- the shadow ---- */
+
+/* One endpoint for everything, or the one of AWS IoT that provisioning found. */
+static char *
+data_url(const KvgTarget *target, GError **error)
+{
+    g_autofree char *url = kvg_target_url(target, "iotdata");
+    g_autofree char *none = kvg_aws_base_url("iotdata", kvg_target_region(target), NULL);
+    if (strcmp(url, none) != 0)
+        return g_steal_pointer(&url);
+    g_autofree char *path =
+        g_build_filename(target->config->identity_directory, "provision.json", NULL);
+    size_t len;
+    g_autofree char *text = kvg_file_read(path, MAX_STATE_BYTES, &len, error);
+    g_autoptr(json_t) state = text != NULL ? kvg_json_parse_object(text, len, error) : NULL;
+    const char *host = target->config->mqtt_endpoint != NULL
+                           ? target->config->mqtt_endpoint
+                           : kvg_json_get_string(state, "mqtt_endpoint");
+    if (host != NULL) {
+        g_clear_error(error);
+        return g_strdup_printf("https://%.*s", (int)strcspn(host, ":"), host);
+    }
+    if (state != NULL)
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s names no mqtt_endpoint", path);
+    g_prefix_error(error, "not provisioned: ");
+    return NULL;
+}
+
+static json_t *
+ask_shadow(const Options *options, const char *name, const json_t *change, GError **error)
+{
+    g_autofree char *url = data_url(&options->target, error);
+    if (url == NULL)
+        return NULL;
+    g_autoptr(json_t) update = json_pack("{s:{s:O}}", "state", "desired", change);
+    g_autofree char *body = update != NULL ? kvg_json_to_text(update) : NULL;
+    g_autofree char *path = g_strdup_printf("/things/%s/shadow", name);
+    g_auto(KvgAwsReply) reply = {0};
+    const KvgAwsRequest request = {.service = "iotdata",
+                                   .region = kvg_target_region(&options->target),
+                                   .base_url = url,
+                                   .method = body != NULL ? "POST" : "GET",
+                                   .path = path,
+                                   .body = body,
+                                   .ca_path = kvg_target_ca(&options->target)};
+    if (!kvg_aws_call(&request, options->target.credentials, &reply, error))
+        return NULL;
+    return kvg_json_parse_object(reply.body->str, reply.body->len, error);
+}
+
+/* ---- words ---- */
+
+static const char *
+text_of(const json_t *object, const char *key)
+{
+    const char *text = kvg_json_get_string(object, key);
+    return text != NULL ? text : "";
+}
+
+static void
+print_row(const json_t *camera)
+{
+    const char *reason = text_of(camera, "reason");
+    printf("%-20s %-11s %5dx%-5d %5.1f fps %6d kbit/s%s%s\n", text_of(camera, "name"),
+           text_of(camera, "state"), (int)kvg_json_get_int(camera, "width", 0),
+           (int)kvg_json_get_int(camera, "height", 0),
+           json_number_value(json_object_get(camera, "fps")),
+           (int)(kvg_json_get_int(camera, "bitrate_bps", 0) / 1000), *reason != '\0' ? "  " : "",
+           reason);
+}
+
+static void
+print_members(const json_t *object, const char *indent)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        g_autofree char *text = json_is_string(value) ? g_strdup(json_string_value(value)) : NULL;
+        if (json_is_object(value)) {
+            printf("%s%s:\n", indent, key);
+            print_members(value, "  ");
+        } else if (text != NULL) {
+            printf("%s%-24s %s\n", indent, key, text);
+        } else {
+            char *raw = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+            printf("%s%-24s %s\n", indent, key, raw);
+            free(raw);
+        }
+    }
+}
+
+static void
+print_answer(const Options *options, const json_t *answer)
+{
+    if (options->output != NULL) {
+        g_autofree char *text = kvg_json_to_text(answer);
+        printf("%s\n", text);
+        return;
+    }
+    size_t i;
+    json_t *camera;
+    const json_t *cameras = json_object_get(answer, "cameras");
+    json_array_foreach(cameras, i, camera) print_row(camera);
+    if (cameras == NULL)
+        print_members(answer, "");
+}
+
+/* "bitrate_kbps=1500", "streaming=off", "width=default" */
+static bool
+add_setting(json_t *change, const char *word, GError **error)
+{
+    const char *equals = strchr(word, '=');
+    if (equals == NULL || equals == word) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "'%s': write NAME=VALUE", word);
+        return false;
+    }
+    g_autofree char *name = g_strndup(word, (size_t)(equals - word));
+    const char *value = equals + 1;
+    guint64 number = 0;
+    json_t *json = NULL;
+    if (strcmp(value, "default") == 0)
+        json = json_null();
+    else if (strcmp(value, "on") == 0 || strcmp(value, "true") == 0)
+        json = json_true();
+    else if (strcmp(value, "off") == 0 || strcmp(value, "false") == 0)
+        json = json_false();
+    else if (g_ascii_string_to_unsigned(value, 10, 0, G_MAXINT32, &number, NULL))
+        json = json_integer((json_int_t)number);
+    if (json == NULL) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
+                    "'%s': write a number, on, off, or default", word);
+        return false;
+    }
+    json_object_set_new(change, name, json);
+    return true;
+}
+
+/* The change that the words ask for; NULL without an error: none. */
+static bool
+read_change(const char *verb, char **words, int n, json_t **change, GError **error)
+{
+    const bool is_on = strcmp(verb, "on") == 0;
+    if (is_on || strcmp(verb, "off") == 0) {
+        *change = json_pack("{s:b}", "streaming", is_on);
+        return true;
+    }
+    if (strcmp(verb, "set") != 0)
+        return true;
+    *change = json_object();
+    for (int i = 0; i < n; i++) {
+        if (!add_setting(*change, words[i], error))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the command ---- */
+
+static bool
+check_words(int argc, char **argv, GError **error)
+{
+    static const char *const verbs[] = {"list", "show", "on", "off", "set", NULL};
+    const char *verb = argc > 1 ? argv[1] : "";
+    const bool is_list = strcmp(verb, "list") == 0, is_set = strcmp(verb, "set") == 0;
+    if (g_strv_contains(verbs, verb) &&
+        (is_list  ? argc == 2
+         : is_set ? argc >= 4
+                  : argc == 3) &&
+        (is_list || kvg_name_is_camera(argv[2])))
+        return true;
+    g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID,
+                        "write: list, show NAME, on NAME, off NAME, or set NAME KEY=VALUE...");
+    return false;
+}
+
+int
+kvg_cmd_camera(int argc, char **argv)
+{
+    g_auto(Options) options = {0};
+    const GOptionEntry entries[] = {
+        KVG_TARGET_OPTIONS(options.target),
+        {"remote", 0, 0, G_OPTION_ARG_NONE, &options.is_remote,
+         "through the device shadow instead of the agent on this machine", NULL},
+        {"agent", 0, 0, G_OPTION_ARG_STRING, &options.agent,
+         "URL of the agent (from the configuration)", "URL"},
+        {"output", 0, 0, G_OPTION_ARG_STRING, &options.output, "'json': the whole answer",
+         "FORMAT"},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autoptr(GOptionContext) context =
+        g_option_context_new("list | show NAME | on NAME | off NAME | set NAME KEY=VALUE...");
+    g_option_context_set_summary(
+        context, "Settings: streaming=on|off, bitrate_kbps, width, height, fps, fragment_ms; "
+                 "'default' goes back to the configuration.");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_t) change = NULL;
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error) ||
+        !check_words(argc, argv, &error) ||
+        !read_change(argv[1], argv + 3, argc - 3, &change, &error)) {
+        fprintf(stderr, "kvg camera: %s\n", error->message);
+        return 2;
+    }
+    const char *name = argc > 2 ? argv[2] : NULL;
+    if (options.is_remote && name == NULL) {
+        fprintf(stderr, "kvg camera: list asks the agent on this machine; --remote needs a NAME\n");
+        return 2;
+    }
+    g_autoptr(json_t) answer = NULL;
+    if (options.is_remote ? kvg_target_open(&options.target, &error)
+                          : kvg_target_open_config(&options.target, &error))
+        answer = options.is_remote ? ask_shadow(&options, name, change, &error)
+                                   : ask_agent(&options, name, change, &error);
+    if (answer == NULL) {
+        fprintf(stderr, "kvg camera: %s\n", error->message);
+        return 1;
+    }
+    print_answer(&options, answer);
+    return 0;
+}
