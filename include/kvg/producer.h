@@ -216,6 +216,18 @@ bool kvg_stream_put_metadata(KvgStream *stream,
                              bool persistent,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * kvg_stream_end_fragment:
+ * @error: KVG_ERROR_NO_SPACE or another failure of the spool
+ *
+ * The camera pauses: ends the fragment that is being recorded, so that it is uploaded and acknowledged
+ * without waiting for the next. What follows begins with a key frame. Nothing happens if none is
+ * being recorded.
+ *
+ * Thread: the one that puts frames.
+ */
+bool kvg_stream_end_fragment(KvgStream *stream, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* Why PutMedia sessions ended. The first six are no failures. */
 typedef enum {
     KVG_STREAM_END_ROTATED,  /* credentials or the 40 minutes were about to run out */

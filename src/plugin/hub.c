@@ -255,6 +255,10 @@ kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
 
     if (stream->attached.writer_id != object)
         return;
+    /* The writer's thread has stopped, so this one may stand in for it. */
+    g_autoptr(GError) error = NULL;
+    if (!kvg_stream_end_fragment(stream->stream, &error))
+        g_info("%s", error->message);
     g_weak_ref_set(&stream->attached.writer, NULL);
     stream->attached.writer_id = NULL;
     stream->attached.listener = NULL;

@@ -251,8 +251,8 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
     stream->ack_notify = options->ack_notify;
     stream->user_data = options->user_data;
     g_autofree char *path = g_build_filename(producer->spool_path, options->name, NULL);
-    g_autofree char *memory_path = kvg_spool_memory_folder(producer->spool_memory_path,
-                                                           producer->spool_path, options->name);
+    g_autofree char *memory_path =
+        kvg_spool_memory_folder(producer->spool_memory_path, producer->spool_path, options->name);
     const KvgSpoolOptions spool = {.path = path,
                                    .memory_path = memory_path,
                                    .tier = options->spool_tier,
@@ -605,14 +605,21 @@ flush_stream(KvgStream *stream, int64_t timeout_ms, GError **error)
 }
 
 bool
+kvg_stream_end_fragment(KvgStream *stream, GError **error)
+{
+    g_return_val_if_fail(stream != NULL, false);
+    kvg_fragmenter_break(&stream->mine.fragmenter);
+    return end_fragment(stream, error);
+}
+
+bool
 kvg_stream_close(KvgStream *stream, int64_t timeout_ms, GError **error)
 {
     if (stream == NULL)
         return true;
     KvgProducer *producer = stream->producer;
     g_autoptr(GError) spool_error = NULL;
-    kvg_fragmenter_break(&stream->mine.fragmenter);
-    const bool is_ended = end_fragment(stream, &spool_error);
+    const bool is_ended = kvg_stream_end_fragment(stream, &spool_error);
     bool ok = flush_stream(stream, timeout_ms, error);
     if (ok && !is_ended) {
         g_propagate_error(error, g_steal_pointer(&spool_error));
