@@ -130,6 +130,7 @@ maintain(void *user_data)
             continue;
         g_mutex_unlock(&program->shared.lock);
         kvg_control_expire(&program->server);
+        kvg_buffer_expire(program->server.buffer, kvg_clock_mono_us());
         checkpoint(&program->server);
         g_mutex_lock(&program->shared.lock);
     }
@@ -186,6 +187,7 @@ open_data(Program *program, GError **error)
         !kvg_shadow_open(server, error))
         return false;
     server->live = kvg_live_new();
+    server->buffer = kvg_buffer_new();
     program->ingest = kvg_ingest_new(server);
     program->playback = kvg_playback_new(server);
     return true;
@@ -312,6 +314,7 @@ shut_down(Program *program)
     if (program->server.store != NULL)
         kvg_store_close(program->server.store);
     kvg_live_free(program->server.live);
+    kvg_buffer_free(program->server.buffer);
     kvg_ca_close(program->server.ca);
     kvg_state_close(program->server.state);
     kvg_quotas_free(program->server.quotas);

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "http/server.h"
+#include "server/live/buffer.h"
 #include "server/live/live.h"
 #include "server/metrics/metrics.h"
 #include "server/store/store.h"
@@ -32,6 +33,7 @@ typedef struct {
     KvgState *state;
     KvgStore *store;
     KvgLive *live;
+    KvgBuffer *buffer; /* of streams that keep nothing */
     KvgCa *ca;
     uint16_t https_port, mtls_port, http_port;
     uint16_t mqtt_port; /* 0: no broker */

@@ -234,6 +234,31 @@ on_stored(const GError *error, void *user_data)
     g_free(stored);
 }
 
+static KvgFragment
+describe(const Session *s, const KvgAssemblerEvent *event)
+{
+    KvgFragment fragment = {
+        .stream_arn = s->stream.arn,
+        .header = event->header,
+        .media = event->media,
+        .info = {.server_ms = s->server_ms,
+                 .producer_ms = s->producer_ms,
+                 .length_ms = event->length_ms,
+                 .size_bytes = g_bytes_get_size(event->header) + g_bytes_get_size(event->media)}};
+    g_strlcpy(fragment.info.number, s->number, sizeof fragment.info.number);
+    return fragment;
+}
+
+/* A stream without retention: for those who read now, and nobody else. */
+static void
+buffer(Session *s, const KvgAssemblerEvent *event)
+{
+    const KvgServer *server = s->ingest->server;
+    const KvgFragment fragment = describe(s, event);
+    kvg_buffer_put(server->buffer, &fragment, kvg_clock_mono_us());
+    kvg_live_notify(server->live, s->stream.arn);
+}
+
 static void
 store(Session *s, const KvgAssemblerEvent *event)
 {
@@ -245,15 +270,7 @@ store(Session *s, const KvgAssemblerEvent *event)
     stored->stream_arn = g_strdup(s->stream.arn);
     stored->timecode = event->timecode;
     g_strlcpy(stored->number, s->number, sizeof stored->number);
-    KvgFragment fragment = {
-        .stream_arn = s->stream.arn,
-        .header = event->header,
-        .media = event->media,
-        .info = {.server_ms = s->server_ms,
-                 .producer_ms = s->producer_ms,
-                 .length_ms = event->length_ms,
-                 .size_bytes = g_bytes_get_size(event->header) + g_bytes_get_size(event->media)}};
-    g_strlcpy(fragment.info.number, s->number, sizeof fragment.info.number);
+    const KvgFragment fragment = describe(s, event);
     pthread_mutex_lock(&s->call->lock);
     s->call->shared.n_pending++;
     pthread_mutex_unlock(&s->call->lock);
@@ -299,8 +316,10 @@ on_fragment(Session *s, const KvgAssemblerEvent *event)
     measure(s, KVG_METRIC_PUT_INGESTION_MS, (double)(now_ms() - s->fragment_began_ms));
     kvg_live_end_open(s->ingest->server->live, s->stream.arn, s->number, event->media,
                       event->length_ms);
-    if (now.retention_hours > 0) /* else nothing is kept, and RECEIVED is the last word */
+    if (now.retention_hours > 0)
         store(s, event);
+    else
+        buffer(s, event); /* nothing is kept, and RECEIVED is the last word */
     return 0;
 }
 

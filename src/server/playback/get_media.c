@@ -5,15 +5,14 @@
 #include "os/log.h"
 #include "server/playback/document.h"
 #include "server/playback/fields.h"
+#include "server/playback/source.h"
 #include <kvg/error.h>
 #include <string.h>
 
 /* The pattern that the service's model has for this header admits no '/'. */
 #define CONTENT_TYPE "video-x-matroska"
 #define PAGE 16u
-#define WAIT_MS 1000u
-/* A fragment spans at most 20 s: older ones cannot contain a time. */
-#define MAX_SPAN_MS 20000
+#define WAIT_MS 250u /* until a client that has left is noticed */
 #define MAX_LIST 1000u
 
 #define ERROR_NOT_FOUND 4000
@@ -95,56 +94,22 @@ parse_start(Reader *reader, GError **error)
     }
 }
 
-/* ---- where to begin ---- */
-
-static GArray *
-list_after(const Reader *reader, size_t max, GError **error)
-{
-    return kvg_store_list_after(reader->call->server->store, reader->call->stream.arn,
-                                KVG_STORE_BY_SERVER_TIME, kvg_read_oldest_ms(reader->call),
-                                INT64_MAX, reader->after, max, error);
-}
-
-/* The fragment that contains the time, else the first that follows. */
-static GArray *
-list_at_time(const Reader *reader, GError **error)
-{
-    const KvgStoreOrder order =
-        reader->start == START_SERVER_TIME ? KVG_STORE_BY_SERVER_TIME : KVG_STORE_BY_PRODUCER_TIME;
-    KvgStore *store = reader->call->server->store;
-    const char *arn = reader->call->stream.arn;
-    GArray *infos = kvg_store_list(store, arn, order, MAX(reader->time_ms - MAX_SPAN_MS, 0),
-                                   reader->time_ms, 1, true, error);
-    if (infos == NULL)
-        return NULL;
-    const KvgFragmentInfo *last = infos->len > 0 ? &g_array_index(infos, KvgFragmentInfo, 0) : NULL;
-    const int64_t start_ms = last == NULL                        ? 0
-                             : order == KVG_STORE_BY_SERVER_TIME ? last->server_ms
-                                                                 : last->producer_ms;
-    if (last != NULL && start_ms + last->length_ms > reader->time_ms)
-        return infos;
-    g_array_unref(infos);
-    return kvg_store_list(store, arn, order, reader->time_ms, INT64_MAX, 1, false, error);
-}
-
-/* The first fragment to send, or none yet; NULL and NOT_FOUND if there never will be. */
+/* The first fragment to send, or none yet. */
 static GArray *
 list_first(const Reader *reader, GError **error)
 {
-    KvgStore *store = reader->call->server->store;
-    const char *arn = reader->call->stream.arn;
     switch (reader->start) {
     case START_NOW:
-        return kvg_store_list(store, arn, KVG_STORE_BY_SERVER_TIME,
-                              kvg_read_oldest_ms(reader->call), INT64_MAX, 1, true, error);
+        return kvg_source_list_newest(reader->call, error);
     case START_SERVER_TIME:
+        return kvg_source_list_at(reader->call, KVG_STORE_BY_SERVER_TIME, reader->time_ms, error);
     case START_PRODUCER_TIME:
-        return list_at_time(reader, error);
+        return kvg_source_list_at(reader->call, KVG_STORE_BY_PRODUCER_TIME, reader->time_ms, error);
     case START_EARLIEST:
     case START_FRAGMENT_NUMBER:
     case START_TOKEN:
     default:
-        return list_after(reader, PAGE, error);
+        return kvg_source_list_after(reader->call, reader->after, PAGE, error);
     }
 }
 
@@ -230,14 +195,13 @@ send_all(Reader *reader, const GArray *infos)
         g_autoptr(GBytes) media = NULL;
         g_autoptr(GError) error = NULL;
         g_strlcpy(reader->after, info->number, sizeof reader->after);
-        if (!kvg_store_read(reader->call->server->store, reader->call->stream.arn, info->number,
-                            &header, &media, &error)) {
+        if (!kvg_source_read(reader->call, info->number, &header, &media, &error)) {
             skip(reader, info->number, error);
             continue;
         }
         bool is_newest = false;
         if (i + 1 == infos->len) {
-            g_autoptr(GArray) more = list_after(reader, 1, NULL);
+            g_autoptr(GArray) more = kvg_source_list_after(reader->call, reader->after, 1, NULL);
             is_newest = more == NULL || more->len == 0;
         }
         if (!send_fragment(reader, info, header, media, false) ||
@@ -256,8 +220,9 @@ follow(Reader *reader)
     while (!kvg_http_is_stopping(call->x) && !kvg_http_peer_has_left(call->x)) {
         const uint64_t version = kvg_live_version(watch);
         g_autoptr(GError) error = NULL;
-        g_autoptr(GArray) infos =
-            has_begun ? list_after(reader, PAGE, &error) : list_first(reader, &error);
+        g_autoptr(GArray) infos = has_begun
+                                      ? kvg_source_list_after(call, reader->after, PAGE, &error)
+                                      : list_first(reader, &error);
         if (infos == NULL) {
             skip(reader, reader->after, error);
             send_error(reader, ERROR_INTERNAL, "InternalError");
@@ -292,9 +257,7 @@ kvg_read_get_media(KvgReadCall *call)
         return;
     if (reader.number != NULL)
         g_strlcpy(reader.after, reader.number, sizeof reader.after);
-    KvgFragmentInfo info;
-    if (reader.start == START_FRAGMENT_NUMBER &&
-        !kvg_store_find(call->server->store, call->stream.arn, reader.number, &info, &error)) {
+    if (reader.start == START_FRAGMENT_NUMBER && !kvg_source_has(call, reader.number)) {
         send_error(&reader, ERROR_NOT_FOUND, "FragmentNotFound");
         kvg_http_end_stream(call->x);
     } else {

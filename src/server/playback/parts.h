@@ -7,8 +7,8 @@
 #include <glib.h>
 
 #define KVG_PART_MS 160
-/* The longest a part may be: frames do not end on the dot, but every rate from ten a second on has a
- * frame that begins between the two. */
+/* The longest a part may be: frames do not end on the dot, but every rate from ten a second on has
+ * a frame that begins between the two. */
 #define KVG_PART_TARGET_MS 200
 
 typedef struct {

@@ -41,6 +41,8 @@ kvg_playback_new(KvgServer *server)
     KvgPlayback *playback = g_new0(KvgPlayback, 1);
     playback->server = server;
     playback->timelines = kvg_timelines_new();
+    g_mutex_init(&playback->lock);
+    playback->connections = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     load_key(playback);
     return playback;
 }
@@ -51,6 +53,8 @@ kvg_playback_free(KvgPlayback *playback)
     if (playback == NULL)
         return;
     kvg_timelines_free(playback->timelines);
+    g_hash_table_unref(playback->connections);
+    g_mutex_clear(&playback->lock);
     OPENSSL_cleanse(playback->key, sizeof playback->key);
     g_free(playback);
 }
@@ -80,16 +84,20 @@ typedef struct {
     bool needs_retention; /* else NoDataRetentionException */
     unsigned per_second;  /* calls of a stream, where the account's rates are asked for */
     void (*run)(KvgReadCall *call);
+    /* Of a stream at a time, and the error of one more; 0: no bound but the server's own. */
+    unsigned max_connections;
+    const char *too_many;
 } Operation;
 
 static const Operation operations[] = {
-    {"GetMedia", false, 5, kvg_read_get_media},
-    {"ListFragments", false, 5, kvg_read_list_fragments},
-    {"GetMediaForFragmentList", false, 5, kvg_read_get_fragment_list},
-    {"GetClip", true, 1, kvg_read_get_clip},
-    {"GetImages", true, 5, kvg_read_get_images},
-    {"GetHLSStreamingSessionURL", true, 25, kvg_read_get_hls_url},
-    {"GetDASHStreamingSessionURL", true, 25, kvg_read_get_dash_url},
+    {"GetMedia", false, 5, kvg_read_get_media, 3, "ConnectionLimitExceededException"},
+    {"ListFragments", false, 5, kvg_read_list_fragments, 0, NULL},
+    {"GetMediaForFragmentList", false, 5, kvg_read_get_fragment_list, 5,
+     "ClientLimitExceededException"},
+    {"GetClip", true, 1, kvg_read_get_clip, 0, NULL},
+    {"GetImages", true, 5, kvg_read_get_images, 0, NULL},
+    {"GetHLSStreamingSessionURL", true, 25, kvg_read_get_hls_url, 0, NULL},
+    {"GetDASHStreamingSessionURL", true, 25, kvg_read_get_dash_url, 0, NULL},
 };
 
 /* "/getMedia" is GetMedia. */
@@ -145,6 +153,39 @@ find_stream(KvgReadCall *call, const KvgCaller *caller, const Operation *operati
     return false;
 }
 
+/* Adds @n to the calls of the operation on the stream that are being answered; how many there are.
+ */
+static unsigned
+count_connections(const KvgReadCall *call, const Operation *operation, int n)
+{
+    KvgPlayback *playback = call->playback;
+    g_autofree char *key = g_strdup_printf("%s %s", operation->name, call->stream.arn);
+    g_mutex_lock(&playback->lock);
+    const int count = GPOINTER_TO_INT(g_hash_table_lookup(playback->connections, key)) + n;
+    if (count > 0)
+        g_hash_table_replace(playback->connections, g_steal_pointer(&key), GINT_TO_POINTER(count));
+    else
+        g_hash_table_remove(playback->connections, key);
+    g_mutex_unlock(&playback->lock);
+    return (unsigned)MAX(count, 0);
+}
+
+static void
+run_bounded(KvgReadCall *call, const Operation *operation)
+{
+    if (operation->max_connections == 0) {
+        operation->run(call);
+        return;
+    }
+    if (count_connections(call, operation, 1) <= operation->max_connections)
+        operation->run(call);
+    else
+        kvg_respond_error(call->x, 400, operation->too_many,
+                          "%u connections of %s read this stream; there may be no more.",
+                          operation->max_connections, operation->name);
+    count_connections(call, operation, -1);
+}
+
 static void
 run_operation(KvgReadCall *call, const Operation *operation, GBytes *body)
 {
@@ -174,7 +215,7 @@ run_operation(KvgReadCall *call, const Operation *operation, GBytes *body)
                           "The stream does not retain data.");
         return;
     }
-    operation->run(call);
+    run_bounded(call, operation);
 }
 
 static void

@@ -315,6 +315,7 @@ setup(Fixture *f, const void *data)
     f->server.region = "us-east-1";
     f->server.account = "123456789012";
     f->server.live = kvg_live_new();
+    f->server.buffer = kvg_buffer_new();
     f->playback = kvg_playback_new(&f->server);
     stored = g_array_new(FALSE, TRUE, sizeof(Stored));
     g_array_set_clear_func(stored, stored_clear);
@@ -330,6 +331,7 @@ teardown(Fixture *f, const void *data)
 {
     kvg_playback_free(f->playback);
     kvg_live_free(f->server.live);
+    kvg_buffer_free(f->server.buffer);
     g_array_unref(stored);
     g_autoptr(GError) error = NULL;
     g_assert_true(kvg_dir_remove(f->folder, &error));
