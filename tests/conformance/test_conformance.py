@@ -117,6 +117,8 @@ class Suite:
         return self.models[key]
 
     def judge(self, row, service, answer, javascript):
+        if answer.exchange is None:  # a command of its own: the output was all there is to see
+            return []
         output, errors, protocol = self.model_of(service, row["op"], javascript)
         if errors is None:
             errors = {answer.code: NEWER_ERRORS.get(answer.code)} if answer.code else {}
@@ -209,6 +211,43 @@ def start(**options):
     return site
 
 
+def put_fragment(site, stream, codec, private):
+    from putmedia import Upload, block, cluster, ebml, element, info, number, tracks, unknown
+    entry = element("ae", number("d7", 1, 1) + number("73c5", 1, 8) + number("83", 1, 1) +
+                    element("86", codec) + element("e0", number("b0", 64, 2) + number("ba", 64, 2)) +
+                    (element("63a2", private) if private else b""))
+    upload = Upload(site, stream)
+    upload.send(ebml() + unknown("18538067") + info() + tracks(entry) +
+                cluster(int(time.time() * 1000) - 5000, block(), block(at=900)))
+    upload.finish()
+
+
+def with_media(site, state):
+    """Streams with video in them, and somebody without rights."""
+    import recording
+    prefix, kvs = state["names"]["p"], site.client("kinesisvideo")
+    for name, hours in (("cam", 24), ("empty", 24), ("forgetful", 0), ("vp9", 24), ("bare", 24),
+                        ("annexb", 24)):
+        kvs.create_stream(StreamName=prefix + name, DataRetentionInHours=hours)
+    start_s = int(time.time()) - 10
+    film = recording.Recording(site.folder, recording.h264(), recording.sound())
+    put = int(time.time())
+    numbers = film.put(site, prefix + "cam", start_s * 1000)
+    put_fragment(site, prefix + "vp9", b"V_VP9", None)
+    put_fragment(site, prefix + "bare", b"V_MPEG4/ISO/AVC", None)
+    put_fragment(site, prefix + "annexb", b"V_MPEG4/ISO/AVC", b"\0\0\0\1\x67\x4d\x40\x1f" * 4)
+    time.sleep(1.1)  # boto3 sends whole seconds, and a range ends in the past
+    state["names"].update(
+        first=numbers[0], second=numbers[1], put=put, start=start_s, start2=start_s + 2,
+        arn=kvs.describe_stream(StreamName=prefix + "cam")["StreamInfo"]["StreamARN"],
+        range={"FragmentSelectorType": "SERVER_TIMESTAMP",
+               "TimestampRange": {"StartTimestamp": put - 60, "EndTimestamp": int(time.time())}})
+    iam = site.client("iam")
+    iam.create_user(UserName=prefix + "nobody")
+    keys = iam.create_access_key(UserName=prefix + "nobody")["AccessKey"]
+    state["keys"]["nobody"] = {"id": keys["AccessKeyId"], "secret": keys["SecretAccessKey"]}
+
+
 def keys_of(site):
     own = site.administrator()
     administrator = {"id": own["aws_access_key_id"], "secret": own["aws_secret_access_key"]}
@@ -250,7 +289,7 @@ def check_the_judge():
 def main():
     check_the_judge()
     suite = Suite()
-    plan = [(start(), ["kinesisvideo", "iam", "iot"]),
+    plan = [(start(), ["kinesisvideo", "iam", "iot", "media"]),
             (start(CHANGE_TIME="2s"), ["lifecycle"]),
             (start(MAX_STREAMS="2", CALL_RATES="1"), ["quotas"])]
     for site, tables in plan:
@@ -261,6 +300,8 @@ def main():
                 prefix = f"{tool.name}-"
                 state = {"names": constants(prefix, site.endpoint), "keys": keys_of(site),
                          "endpoint": site.endpoint, "javascript": javascript}
+                if table == "media":
+                    with_media(site, state)
                 began = time.monotonic()
                 suite.run_table(tool, load(table), state)
                 print(f"# {tool.name} {table}: {time.monotonic() - began:.1f} s")
