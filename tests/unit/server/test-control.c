@@ -140,10 +140,43 @@ test_streams(void)
     g_rmdir(folder);
 }
 
+/* Streams of an older kvg-server are there, and may be changed and deleted. */
+static void
+test_older_streams(void)
+{
+    static const char older[] =
+        "CREATE TABLE stream (name TEXT PRIMARY KEY, arn TEXT NOT NULL UNIQUE,"
+        " version TEXT NOT NULL, media_type TEXT, device_name TEXT, kms_key_id TEXT,"
+        " created_ms INTEGER NOT NULL, retention_hours INTEGER NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO stream VALUES ('old', 'arn:old', 'v', NULL, NULL, NULL, 1, 7);";
+    g_autofree char *folder = g_dir_make_tmp("kvg-control-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, "state.db", NULL);
+    g_autoptr(GError) error = NULL;
+    KvgServer server = {.region = "us-west-2", .account = "123456789012"};
+    server.state = kvg_state_open(path, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(sqlite3_exec(kvg_state_lock(server.state), older, NULL, NULL, NULL), ==,
+                    SQLITE_OK);
+    kvg_state_unlock(server.state);
+    for (int i = 0; i < 2; i++) {
+        g_auto(KvgStreamInfo) stream = {0};
+        g_assert_true(kvg_control_open(&server, &error));
+        g_assert_no_error(error);
+        g_assert_true(kvg_control_find_stream(&server, "old", NULL, &stream));
+        g_assert_cmpint(stream.retention_hours, ==, 7);
+        g_assert_cmpstr(stream.storage_tier, ==, "HOT");
+        g_assert_cmpstr(stream.status, ==, "ACTIVE");
+    }
+    kvg_state_close(server.state);
+    g_unlink(path);
+    g_rmdir(folder);
+}
+
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/control/streams", test_streams);
+    g_test_add_func("/server/control/older-streams", test_older_streams);
     return g_test_run();
 }

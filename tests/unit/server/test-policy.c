@@ -8,10 +8,17 @@
 #define ALLOW(rest) DOC("{\"Effect\":\"Allow\"," rest "}")
 
 static const KvgPolicyVariable variables[] = {
-    {"credentials-iot:ThingName", "cam-1"}, {"aws:username", NULL},
-    {"aws:SourceIp", "10.1.2.3"},           {"aws:EpochTime", "1716208496"},
+    {"credentials-iot:ThingName", "cam-1"},
+    {"aws:username", NULL},
+    {"aws:SourceIp", "10.1.2.3"},
+    {"aws:EpochTime", "1716208496"},
     {"aws:SecureTransport", "true"},
+    {"aws:TagKeys", "site"},
+    {"aws:TagKeys", "team"},
 };
+#define IF_TAGS(operator, values)                                                                  \
+    ALLOW("\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{\""                                  \
+          operator"\":{\"aws:TagKeys\":" values "}}")
 
 static const struct {
     const char *label, *document, *action, *resource;
@@ -54,6 +61,21 @@ static const struct {
      STREAM "b/1", KVG_POLICY_NO_MATCH},
     {"no resource needs star", ALLOW("\"Action\":\"*\",\"Resource\":\"arn:aws:iam::*:*\""),
      "iam:ListRoles", "*", KVG_POLICY_NO_MATCH},
+    {"all values are known", IF_TAGS("ForAllValues:StringEquals", "[\"team\",\"site\",\"x\"]"),
+     "s3:Get", "*", KVG_POLICY_ALLOW},
+    {"one of all values is not known", IF_TAGS("ForAllValues:StringEquals", "[\"team\"]"), "s3:Get",
+     "*", KVG_POLICY_NO_MATCH},
+    {"any value", IF_TAGS("ForAnyValue:StringEquals", "\"team\""), "s3:Get", "*", KVG_POLICY_ALLOW},
+    {"no value", IF_TAGS("ForAnyValue:StringEquals", "\"x\""), "s3:Get", "*", KVG_POLICY_NO_MATCH},
+    {"any value that is not", IF_TAGS("ForAnyValue:StringNotEquals", "\"team\""), "s3:Get", "*",
+     KVG_POLICY_ALLOW},
+    {"all values are not", IF_TAGS("ForAllValues:StringNotEquals", "\"team\""), "s3:Get", "*",
+     KVG_POLICY_NO_MATCH},
+    {"several values and no prefix: none may be it", IF_TAGS("StringNotEquals", "\"team\""),
+     "s3:Get", "*", KVG_POLICY_NO_MATCH},
+    {"a key with several values is no variable",
+     ALLOW("\"Action\":\"*\",\"Resource\":\"arn:aws:s3:::${aws:TagKeys}\""), "s3:Get",
+     "arn:aws:s3:::site", KVG_POLICY_NO_MATCH},
     {"condition holds",
      ALLOW("\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":{\"StringLike\":"
            "{\"credentials-iot:thingname\":[\"x\",\"cam-?\"]},\"IpAddress\":"

@@ -69,6 +69,34 @@ test_newer_schema(Fixture *f, const void *unused)
     g_assert_error(error, KVG_ERROR, KVG_ERROR_UNSUPPORTED);
 }
 
+/* A database of schema 1: the one user there was is the administrator, and the key still works. */
+static void
+test_older_schema(Fixture *f, const void *unused)
+{
+    static const char older[] =
+        "INSERT INTO access_key (id, secret, user_name, user_id, created_ms)"
+        " VALUES ('AKIA1', 's', 'administrator', 'AIDA1', 5);"
+        "DROP TABLE user_policy; DROP TABLE user_tag; DROP TABLE iam_user;"
+        "ALTER TABLE access_key DROP COLUMN status; PRAGMA user_version = 1;";
+    g_autoptr(GError) error = NULL;
+    KvgState *state = kvg_state_open(f->path, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(sqlite3_exec(kvg_state_lock(state), older, NULL, NULL, NULL), ==, SQLITE_OK);
+    kvg_state_unlock(state);
+    kvg_state_close(state);
+
+    state = kvg_state_open(f->path, &error);
+    g_assert_no_error(error);
+    g_autofree char *user =
+        kvg_sql_text(kvg_state_lock(state),
+                     "SELECT name || iam_user.user_id || status || is_administrator FROM iam_user"
+                     " JOIN access_key ON user_name = name WHERE id = 'AKIA1'",
+                     "");
+    kvg_state_unlock(state);
+    kvg_state_close(state);
+    g_assert_cmpstr(user, ==, "administratorAIDA1Active1");
+}
+
 static void
 test_not_a_database(Fixture *f, const void *unused)
 {
@@ -86,6 +114,7 @@ main(int argc, char **argv)
     g_test_add("/state/private-and-durable", Fixture, NULL, set_up, test_private_and_durable,
                tear_down);
     g_test_add("/state/newer-schema", Fixture, NULL, set_up, test_newer_schema, tear_down);
+    g_test_add("/state/older-schema", Fixture, NULL, set_up, test_older_schema, tear_down);
     g_test_add("/state/not-a-database", Fixture, NULL, set_up, test_not_a_database, tear_down);
     return g_test_run();
 }
