@@ -1,4 +1,6 @@
 #include "plugin/hub.h"
+
+#include "plugin/lock.h"
 #include <string.h>
 
 #define MAX_TRACKS 2
@@ -16,7 +18,7 @@ struct _KvgHubStream {
     unsigned holds; /* under hub_lock */
 
     struct {
-        GMutex lock;
+        pthread_mutex_t lock;
         GWeakRef writer;
         void *writer_id; /* compared only: the object may be gone */
         const KvgHubListener *listener;
@@ -31,8 +33,8 @@ struct _KvgHubStream {
 
 /* Protects the two lists and `holds`. Held while a stream opens or closes without waiting, so that
  * nobody meets a half-open one; closing with a time-out happens outside of it. */
-static GMutex hub_lock;
-static GCond hub_closed; /* a stream has left `closing` */
+static pthread_mutex_t hub_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hub_closed = PTHREAD_COND_INITIALIZER; /* a stream has left `closing` */
 static GPtrArray *producers;
 static GPtrArray *streams;
 static GPtrArray *closing; /* being closed with a time-out: the spool folder is still locked */
@@ -115,7 +117,7 @@ find_stream(GPtrArray *list, const char *key, const char *name)
 static GObject *
 hold_writer(KvgHubStream *stream, const KvgHubListener **listener)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&stream->attached.lock);
 
     *listener = stream->attached.listener;
     return *listener != NULL ? g_weak_ref_get(&stream->attached.writer) : NULL;
@@ -155,7 +157,7 @@ static void
 stream_free(KvgHubStream *stream)
 {
     g_weak_ref_clear(&stream->attached.writer);
-    g_mutex_clear(&stream->attached.lock);
+    pthread_mutex_destroy(&stream->attached.lock);
     clear_tracks(stream);
     g_free(stream->name);
     g_free(stream);
@@ -169,7 +171,7 @@ stream_new(SharedProducer *shared, const KvgStreamOptions *options, GError **err
     stream->shared = shared;
     stream->holds = 1;
     stream->mine.last_dts_us = INT64_MIN;
-    g_mutex_init(&stream->attached.lock);
+    pthread_mutex_init(&stream->attached.lock, NULL);
     g_weak_ref_init(&stream->attached.writer, NULL);
 
     KvgStreamOptions ours = *options;
@@ -191,7 +193,7 @@ open_locked(const KvgProducerOptions *producer_options,
     g_autofree char *key = producer_key(producer_options);
 
     while (find_stream(closing, key, stream_options->name) != NULL)
-        g_cond_wait(&hub_closed, &hub_lock);
+        pthread_cond_wait(&hub_closed, &hub_lock);
     KvgHubStream *stream = find_stream(streams, key, stream_options->name);
     if (stream != NULL) {
         stream->holds++;
@@ -219,7 +221,7 @@ kvg_hub_open_stream(const KvgProducerOptions *producer_options,
     g_return_val_if_fail(producer_options->spool_path != NULL, NULL);
     g_return_val_if_fail(stream_options->name != NULL, NULL);
 
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&hub_lock);
     ensure_lists();
     return open_locked(producer_options, stream_options, error);
 }
@@ -227,7 +229,7 @@ kvg_hub_open_stream(const KvgProducerOptions *producer_options,
 KvgHubStream *
 kvg_hub_stream_hold(KvgHubStream *stream)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&hub_lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&hub_lock);
     stream->holds++;
     return stream;
 }
@@ -237,7 +239,7 @@ kvg_hub_stream_hold(KvgHubStream *stream)
 bool
 kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, const KvgHubListener *listener)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&stream->attached.lock);
 
     g_autoptr(GObject) writer = g_weak_ref_get(&stream->attached.writer);
     if (writer != NULL)
@@ -251,7 +253,7 @@ kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, const KvgHubListene
 void
 kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&stream->attached.lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&stream->attached.lock);
 
     if (stream->attached.writer_id != object)
         return;
@@ -267,24 +269,24 @@ kvg_hub_stream_detach(KvgHubStream *stream, GObject *object)
 bool
 kvg_hub_stream_leave(KvgHubStream *stream, GObject *object, int64_t timeout_ms, GError **error)
 {
-    g_mutex_lock(&hub_lock);
+    pthread_mutex_lock(&hub_lock);
     if (--stream->holds > 0) {
         if (object != NULL)
             kvg_hub_stream_detach(stream, object);
-        g_mutex_unlock(&hub_lock);
+        pthread_mutex_unlock(&hub_lock);
         return true;
     }
     g_ptr_array_remove(streams, stream);
     g_ptr_array_add(closing, stream);
-    g_mutex_unlock(&hub_lock);
+    pthread_mutex_unlock(&hub_lock);
 
     const bool persisted = kvg_stream_close(stream->stream, timeout_ms, error);
 
-    g_mutex_lock(&hub_lock);
+    pthread_mutex_lock(&hub_lock);
     g_ptr_array_remove(closing, stream);
     give_producer_back(stream->shared);
-    g_cond_broadcast(&hub_closed);
-    g_mutex_unlock(&hub_lock);
+    pthread_cond_broadcast(&hub_closed);
+    pthread_mutex_unlock(&hub_lock);
     stream_free(stream);
     return persisted;
 }

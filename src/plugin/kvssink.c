@@ -27,6 +27,7 @@
 
 #include "plugin/buffer_time.h"
 #include "plugin/input.h"
+#include "plugin/lock.h"
 #include "plugin/report.h"
 #include "plugin/settings.h"
 #include "plugin/writer.h"
@@ -59,8 +60,8 @@ struct _GstKvsSink {
 
     /* Guards `flow`; held while a frame is put. The object lock may be taken inside, never the
      * other way round; no message, signal, query or event goes out while it is held. */
-    GMutex lock;
-    GCond wake; /* something in `flow` may let a source go on */
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* something in `flow` may let a source go on */
     struct {
         KvgWriter *writer; /* NULL: not started */
         SinkPad pads[N_TRACKS];
@@ -169,7 +170,7 @@ start_flow(GstKvsSink *self, KvgHubStream *stream)
         .video_name = name != NULL && strlen(name) <= 32 ? name : NULL,
         .last_dts_us =
             self->flow.is_offline ? KVG_TIMELINE_NONE : kvg_hub_stream_last_dts_us(stream)};
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     self->flow.writer = kvg_writer_new(&options);
     self->flow.eos_posted = self->flow.knows_live = false;
     self->flow.n_asked_keys = 0;
@@ -180,7 +181,7 @@ start_flow(GstKvsSink *self, KvgHubStream *stream)
         if (self->flow.pads[i].pad != NULL)
             kvg_writer_open(self->flow.writer, i, true);
     }
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
 }
 
 static bool
@@ -249,7 +250,7 @@ stop_stream(GstKvsSink *self)
         return;
 
     g_autoptr(GError) error = NULL;
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), true, &error))
         GST_WARNING_OBJECT(self, "%s", error->message);
     g_clear_pointer(&self->flow.writer, kvg_writer_free);
@@ -259,7 +260,7 @@ stop_stream(GstKvsSink *self)
             self->flow.pads[i].input =
                 kvg_input_new(i == KVG_WRITER_VIDEO ? KVG_TRACK_VIDEO : KVG_TRACK_AUDIO);
     }
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
 
     g_clear_error(&error);
     const int64_t timeout_ms = close_timeout_ms(self, stream);
@@ -285,14 +286,14 @@ arrival_us(GstKvsSink *self)
 static void
 learn_live(GstKvsSink *self, GstPad *pad)
 {
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     const bool is_known = self->flow.knows_live;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (is_known)
         return;
 
     const bool is_live = kvg_buffer_time_is_live(pad);
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&self->lock);
     if (self->flow.writer == NULL)
         return;
     self->flow.knows_live = true;
@@ -319,7 +320,7 @@ static bool
 wait_while(GstKvsSink *self, SinkPad *sink, bool (*must_wait)(GstKvsSink *, SinkPad *))
 {
     while (self->flow.writer != NULL && !sink->is_flushing && must_wait(self, sink)) {
-        g_cond_wait_until(&self->wake, &self->lock, g_get_monotonic_time() + LOOK_US);
+        kvg_cond_wait_us(&self->wake, &self->lock, LOOK_US);
         /* The other track may have run out of patience meanwhile. */
         g_autoptr(GError) error = NULL;
         if (self->flow.writer != NULL &&
@@ -384,12 +385,12 @@ put_buffer(GstKvsSink *self, GstPad *pad, GstBuffer *buffer, Aftermath *after)
 static void
 ask_for_key(GstKvsSink *self)
 {
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     GstPad *pad = self->flow.pads[KVG_WRITER_VIDEO].pad;
     if (pad != NULL)
         gst_object_ref(pad);
     const unsigned count = self->flow.n_asked_keys++;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (pad == NULL)
         return;
 
@@ -429,18 +430,18 @@ chain(GstPad *pad, GstObject *parent, GstBuffer *taken)
     Aftermath after = {0};
 
     learn_live(self, pad);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (self->flow.writer != NULL && !kvg_input_has_caps(sink->input)) {
-        g_mutex_unlock(&self->lock);
+        pthread_mutex_unlock(&self->lock);
         return GST_FLOW_NOT_NEGOTIATED;
     }
     bool goes_on = wait_while(self, sink, lacks_room);
     if (goes_on) {
         put_buffer(self, pad, buffer, &after);
-        g_cond_broadcast(&self->wake);
+        pthread_cond_broadcast(&self->wake);
         goes_on = wait_while(self, sink, is_ahead);
     }
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     tell(self, sink, &after);
     return goes_on ? GST_FLOW_OK : GST_FLOW_FLUSHING;
 }
@@ -454,13 +455,13 @@ set_caps(GstKvsSink *self, GstPad *pad, GstCaps *caps)
     g_autoptr(GError) error = NULL;
 
     GST_INFO_OBJECT(pad, "caps %" GST_PTR_FORMAT, (void *)caps);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     const bool taken = kvg_input_set_caps(sink->input, caps, &error);
     const KvgTrackInfo *info = kvg_input_info(sink->input);
     const char *codec_id = info != NULL ? info->codec_id : NULL;
     const bool leads =
         track_of(pad) == KVG_WRITER_VIDEO || self->flow.pads[KVG_WRITER_VIDEO].pad == NULL;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (!taken)
         GST_ELEMENT_ERROR(self, STREAM, FORMAT, ("%s", error->message),
                           ("%" GST_PTR_FORMAT, (void *)caps));
@@ -493,7 +494,7 @@ settle(GstKvsSink *self)
     g_autoptr(GError) error = NULL;
     bool posts = false;
 
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (self->flow.writer != NULL) {
         const bool all = have_all_ended(self);
         if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), all, &error))
@@ -501,8 +502,8 @@ settle(GstKvsSink *self)
         posts = all && !self->flow.eos_posted;
         self->flow.eos_posted |= all;
     }
-    g_cond_broadcast(&self->wake);
-    g_mutex_unlock(&self->lock);
+    pthread_cond_broadcast(&self->wake);
+    pthread_mutex_unlock(&self->lock);
     /* The bin passes it on to the application when it is playing. */
     if (posts)
         gst_element_post_message(GST_ELEMENT(self), gst_message_new_eos(GST_OBJECT(self)));
@@ -511,20 +512,20 @@ settle(GstKvsSink *self)
 static void
 end_pad(GstKvsSink *self, GstPad *pad)
 {
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     self->flow.pads[track_of(pad)].has_ended = true;
     if (self->flow.writer != NULL)
         kvg_writer_set_ended(self->flow.writer, track_of(pad), true);
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     settle(self);
 }
 
 static void
 set_flushing(GstKvsSink *self, GstPad *pad, bool is_flushing)
 {
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&self->lock);
     self->flow.pads[track_of(pad)].is_flushing = is_flushing;
-    g_cond_broadcast(&self->wake);
+    pthread_cond_broadcast(&self->wake);
 }
 
 static void
@@ -534,7 +535,7 @@ flush_stop(GstKvsSink *self, GstPad *pad, GstEvent *event)
     gst_event_parse_flush_stop(event, &resets_time);
     set_flushing(self, pad, false);
 
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&self->lock);
     self->flow.pads[track_of(pad)].has_ended = self->flow.eos_posted = false;
     if (self->flow.writer == NULL)
         return;
@@ -552,7 +553,7 @@ take_gap(GstKvsSink *self, GstPad *pad, GstEvent *event)
         at += duration;
     const int64_t running_us = kvg_buffer_time_running(pad, at);
 
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&self->lock);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&self->lock);
     if (self->flow.writer != NULL)
         kvg_writer_gap(self->flow.writer, track_of(pad), running_us);
 }
@@ -571,7 +572,7 @@ take_metadata(GstKvsSink *self, GstEvent *event, bool *ok)
     const char *value = gst_structure_get_string(structure, "value");
     gst_structure_get_boolean(structure, "persist", &persistent);
     *ok = false;
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (name == NULL || value == NULL)
         g_set_error_literal(&error, KVG_ERROR, KVG_ERROR_INVALID,
                             "the event has no string 'name' or no string 'value'");
@@ -580,7 +581,7 @@ take_metadata(GstKvsSink *self, GstEvent *event, bool *ok)
                             "the element is not running; send it in PAUSED or PLAYING");
     else
         *ok = kvg_hub_stream_put_metadata(self->stream, name, value, persistent != FALSE, &error);
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (!*ok)
         GST_ELEMENT_WARNING(self, STREAM, FAILED, ("kvs-add-metadata: %s", error->message), (NULL));
     return true;
@@ -661,9 +662,9 @@ request_new_pad(GstElement *element,
     const KvgWriterTrack track = is_video ? KVG_WRITER_VIDEO : KVG_WRITER_AUDIO;
     SinkPad *sink = &self->flow.pads[track];
 
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     const bool is_taken = sink->pad != NULL;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (is_taken) {
         GST_WARNING_OBJECT(self, "there is one %s pad already", is_video ? "video" : "audio");
         return NULL;
@@ -678,13 +679,13 @@ request_new_pad(GstElement *element,
     gst_pad_set_activatemode_function(pad, sink_activate_mode);
     /* A depayloader does not know the size of the picture; its caps are no subset, but will do. */
     GST_PAD_SET_ACCEPT_INTERSECT(pad);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     sink->pad = pad;
     sink->input = kvg_input_new(is_video ? KVG_TRACK_VIDEO : KVG_TRACK_AUDIO);
     sink->is_flushing = sink->has_ended = false;
     if (self->flow.writer != NULL)
         kvg_writer_open(self->flow.writer, track, !self->flow.knows_live || self->flow.is_live);
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     if (GST_STATE(element) >= GST_STATE_PAUSED)
         gst_pad_set_active(pad, TRUE);
     gst_element_add_pad(element, pad);
@@ -698,12 +699,12 @@ release_pad(GstElement *element, GstPad *pad)
     SinkPad *sink = &self->flow.pads[track_of(pad)];
 
     gst_pad_set_active(pad, FALSE);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     sink->pad = NULL;
     g_clear_pointer(&sink->input, kvg_input_free);
     if (self->flow.writer != NULL)
         kvg_writer_close(self->flow.writer, track_of(pad));
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     settle(self);
     gst_element_remove_pad(element, pad);
 }
@@ -738,10 +739,10 @@ get_stats(GstKvsSink *self)
     KvgStreamStats stats;
     KvgWriterStats writer = {0};
     kvg_hub_stream_get_stats(stream, &stats);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (self->flow.writer != NULL)
         writer = kvg_writer_stats(self->flow.writer);
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     kvg_hub_stream_release(stream, 0, NULL);
     return kvg_report_stats(&stats, &writer);
 }
@@ -782,8 +783,8 @@ finalize(GObject *object)
     for (unsigned i = 0; i < N_TRACKS; i++)
         g_clear_pointer(&self->flow.pads[i].input, kvg_input_free);
     kvg_sink_settings_clear(&self->settings);
-    g_cond_clear(&self->wake);
-    g_mutex_clear(&self->lock);
+    pthread_cond_destroy(&self->wake);
+    pthread_mutex_destroy(&self->lock);
     G_OBJECT_CLASS(gst_kvs_sink_parent_class)->finalize(object);
 }
 
@@ -818,8 +819,8 @@ gst_kvs_sink_class_init(GstKvsSinkClass *klass)
 static void
 gst_kvs_sink_init(GstKvsSink *self)
 {
-    g_mutex_init(&self->lock);
-    g_cond_init(&self->wake);
+    pthread_mutex_init(&self->lock, NULL);
+    kvg_cond_init(&self->wake);
     kvg_sink_settings_init(&self->settings, G_OBJECT_GET_CLASS(self));
     GST_OBJECT_FLAG_SET(self, GST_ELEMENT_FLAG_SINK);
 }
