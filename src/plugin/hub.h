@@ -23,10 +23,8 @@ bool kvg_hub_stream_release(KvgHubStream *stream, int64_t timeout_ms, GError **e
 
 /* As kvg_hub_stream_release(), for a writer: it hears of the stream until that is closed, or if
  * others hold it, no more. */
-bool kvg_hub_stream_leave(KvgHubStream *stream,
-                          GObject *object,
-                          int64_t timeout_ms,
-                          GError **error);
+bool
+kvg_hub_stream_leave(KvgHubStream *stream, GObject *object, int64_t timeout_ms, GError **error);
 
 /* Called on the uploader thread with @object held. */
 typedef struct {

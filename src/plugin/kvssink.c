@@ -360,8 +360,10 @@ put_buffer(GstKvsSink *self, GstPad *pad, GstBuffer *buffer, Aftermath *after)
     const bool key =
         track == KVG_WRITER_AUDIO || !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
     g_autoptr(GBytes) data = kvg_input_take(sink->input, buffer, key, &after->error);
-    if (data == NULL)
+    if (data == NULL) {
+        kvg_writer_leave_out(self->flow.writer);
         return;
+    }
 
     KvgTrackInfo *info = kvg_input_info(sink->input);
     KvgTimelineInput input = {.now_us = arrival_us(self),

@@ -204,8 +204,10 @@ write_item(
     if (item->info != NULL)
         decision = track == KVG_WRITER_VIDEO ? decide_video(writer, item, error)
                                              : decide_audio(writer, item, error);
-    if (decision == FAILED)
+    if (decision == FAILED) {
+        writer->stats.left_out++;
         return false;
+    }
     if (decision == LEAVE_OUT) {
         writer->stats.left_out++;
         ask_for_key(writer, mono_us);
@@ -268,6 +270,12 @@ kvg_writer_put(KvgWriter *writer,
     writer->last_us[track] = item.place_us;
     kvg_interleaver_put(&writer->interleaver, track, &item);
     return kvg_writer_drain(writer, mono_us, false, error);
+}
+
+void
+kvg_writer_leave_out(KvgWriter *writer)
+{
+    writer->stats.left_out++;
 }
 
 void

@@ -50,6 +50,8 @@ bool kvg_writer_put(KvgWriter *writer,
                     const KvgTimelineInput *input,
                     int64_t mono_us,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A frame came that is damaged: it is counted with those left out. */
+void kvg_writer_leave_out(KvgWriter *writer);
 /* The track has nothing before this running time. */
 void kvg_writer_gap(KvgWriter *writer, KvgWriterTrack track, int64_t running_us);
 /* Writes what may go by now; @all: everything. */
@@ -61,7 +63,7 @@ bool kvg_writer_is_ahead(const KvgWriter *writer, KvgWriterTrack track);
 bool kvg_writer_take_wants_key(KvgWriter *writer);
 
 typedef struct {
-    uint64_t left_out; /* frames of no described track, or before its key frame */
+    uint64_t left_out; /* frames of no described track, before its key frame, or damaged */
     uint64_t times_repaired;
     uint64_t track_changes;
     bool has_video, has_audio; /* described now */

@@ -330,6 +330,7 @@ test_adts(void)
     for (unsigned i = 0; i < 50; i++)
         sink_push(sink, 1, i * 23, -1, true, i == 20 ? torn : whole);
     g_assert_cmpuint(sink_messages(sink, GST_MESSAGE_WARNING), ==, 1);
+    g_assert_cmpuint(sink_stat(sink, "frames-left-out"), ==, 1);
     sink_stop(sink);
     g_autoptr(Stored) stored = stored_read(sink);
     g_assert_cmpuint(stored->frames->len, ==, 49);
