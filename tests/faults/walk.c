@@ -189,8 +189,11 @@ open_cameras(Walk *walk)
                                     .gop = GOP,
                                     .frame_bytes = (unsigned)frame_bytes,
                                     .is_quiet = true};
-        const KvgStreamOptions stream = {
-            .credentials = keys, .create = true, .retention_hours = 24};
+        const KvgStreamOptions stream = {.credentials = keys,
+                                         .create = true,
+                                         .retention_hours = 24,
+                                         .catch_up = i % 2 != 0 ? KVG_CATCH_UP_LIVE_FIRST
+                                                                : KVG_CATCH_UP_OLDEST_FIRST};
         kvg_camera_init(&walk->cameras[i], &spec, now_ms);
         kvg_camera_open_in(&walk->cameras[i], walk->producers[i % N_PROXIES], &stream);
     }
