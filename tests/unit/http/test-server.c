@@ -8,13 +8,14 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 typedef struct {
-    GMutex lock;
-    GCond changed;
+    pthread_mutex_t lock; /* not GMutex: ThreadSanitizer does not see that one */
+    pthread_cond_t changed;
     bool is_waiting;
     KvgHttpExchange *waiting;
     bool was_woken;
@@ -55,11 +56,11 @@ handle_duplex(KvgHttpExchange *x)
 static void
 handle_wait(KvgHttpExchange *x, Shared *shared)
 {
-    g_mutex_lock(&shared->lock);
+    pthread_mutex_lock(&shared->lock);
     shared->is_waiting = true;
     shared->waiting = x;
-    g_cond_signal(&shared->changed);
-    g_mutex_unlock(&shared->lock);
+    pthread_cond_signal(&shared->changed);
+    pthread_mutex_unlock(&shared->lock);
     char buffer[8];
     size_t len;
     g_autoptr(GError) error = NULL;
@@ -122,8 +123,8 @@ start(Shared *shared, SSL_CTX *tls)
 {
     g_autoptr(GError) error = NULL;
     memset(shared, 0, sizeof *shared);
-    g_mutex_init(&shared->lock);
-    g_cond_init(&shared->changed);
+    pthread_mutex_init(&shared->lock, NULL);
+    pthread_cond_init(&shared->changed, NULL);
     const KvgHttpServerOptions options = {
         .handler = handle, .user_data = shared, .tls = tls, .head_timeout_ms = 3000};
     KvgHttpServer *server = kvg_http_server_start(&options, &error);
@@ -218,10 +219,10 @@ test_continue(void)
 static void
 wait_for_handler(Shared *shared)
 {
-    g_mutex_lock(&shared->lock);
+    pthread_mutex_lock(&shared->lock);
     while (!shared->is_waiting)
-        g_cond_wait(&shared->changed, &shared->lock);
-    g_mutex_unlock(&shared->lock);
+        pthread_cond_wait(&shared->changed, &shared->lock);
+    pthread_mutex_unlock(&shared->lock);
 }
 
 static void
