@@ -210,13 +210,22 @@ take_bytes(ProxyConnection *c, ProxyLane *lane, const uint8_t *data, size_t len)
 }
 
 static bool
-send_garbage(ProxyConnection *c)
+send_instead(ProxyConnection *c, const void *data, size_t len)
 {
-    static const char garbage[] = "SSH-2.0-OpenSSH_9.2p1 this is not TLS\r\n";
-    proxy_lane_push(&c->down, garbage, sizeof garbage - 1, 0);
+    proxy_lane_push(&c->down, data, len, 0);
     c->up.has_ended = c->down.has_ended = true;
     c->linger_until_us = g_get_monotonic_time() + LINGER_US;
     return true;
+}
+
+/* Instead of a ServerHello. */
+static bool
+spoil_handshake(ProxyConnection *c)
+{
+    static const char garbage[] = "SSH-2.0-OpenSSH_9.2p1 this is not TLS\r\n";
+    static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 40}; /* fatal, handshake_failure */
+    return c->proxy->faults.garbage ? send_instead(c, garbage, sizeof garbage - 1)
+                                    : send_instead(c, alert, sizeof alert);
 }
 
 /* False: reset both ends. */
@@ -240,8 +249,9 @@ fill_lane(ProxyConnection *c, ProxyLane *lane, int64_t now_us)
             break;
         if (rate != 0)
             lane->next_read_us = now_us + (int64_t)len * G_USEC_PER_SEC / rate;
-        if (f->garbage && lane == &c->up && lane->n_passed == 0 && proxy_strikes(c->proxy))
-            return send_garbage(c);
+        if ((f->garbage || f->tls_refused) && lane == &c->up && lane->n_passed == 0 &&
+            proxy_strikes(c->proxy))
+            return spoil_handshake(c);
         if (!take_bytes(c, lane, buffer, len))
             return false;
     }

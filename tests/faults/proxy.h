@@ -30,6 +30,7 @@ typedef struct {
     bool refuse;          /* nobody listens */
     bool black_hole;      /* connections are taken, and then nothing passes either way */
     bool garbage;         /* (*) the answer to the first bytes is no TLS */
+    bool tls_refused;     /* (*) ... or an alert: the handshake has failed */
     unsigned latency_ms;  /* each way */
     unsigned bytes_per_s; /* towards the server */
     int64_t reset_up_at, reset_down_at; /* (*) RST to both sides at this byte */

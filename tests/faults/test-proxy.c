@@ -292,6 +292,11 @@ test_garbage(Fixture *x, gconstpointer unused)
     put(fd, "hello");
     expect(fd, 5, "hello", 0);
     close(fd);
+    kvg_proxy_set(x->proxy, &(KvgFaults){.times = 1, .tls_refused = true});
+    fd = try_connect(x);
+    put(fd, "hello");
+    expect(fd, 3, "\x15\x03\x03", 0);
+    close(fd);
 }
 
 static void

@@ -2,18 +2,18 @@
  * service under them change from one fault to the next; then all must arrive, and nothing may have
  * grown.
  *
- *   fault-walk --seconds 60 --streams 4 --seed 2026      one JSON line each period, then the
- * verdict
+ *   fault-walk --seconds 60 --streams 4 --seed 2026 --kill-server 20
  *
- * One row a period: resident memory, descriptors and threads of this process (libkvg and the
- * proxies) and of kvg-server. They are measured when the walk rests: the network is good and every
- * stream is streaming. */
+ * With --period one JSON line each: resident memory, descriptors and threads of this process
+ * (libkvg and the proxies) and of kvg-server. They are measured when the walk rests: the network is
+ * good and every stream is streaming. */
 #include "camera.h"
 #include "proxy.h"
 
 #include <curl/curl.h>
 #include <glib/gstdio.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@
 #define REST_US (60 * G_USEC_PER_SEC)
 #define DRAIN_MS 180000
 
-static int seconds = 60, streams = 4, seed = 2026, period = 0, frame_bytes = 6000;
+static int seconds = 60, streams = 4, seed = 2026, period = 0, frame_bytes = 6000, kill_server = 0;
 
 /* ---- the faults ---- */
 
@@ -49,6 +49,7 @@ static const Kind kinds[] = {
     {"black hole", false, 12000, {.black_hole = true}},
     {"refuse", false, 8000, {.refuse = true}},
     {"garbage", false, 3000, {.garbage = true, .times = 3}},
+    {"tls refused", false, 3000, {.tls_refused = true, .times = 3}},
     {"reset up", false, 3000, {.reset_up_at = 300000, .times = 2}},
     {"reset down", false, 3000, {.reset_down_at = 6000, .times = 2}},
     {"half-close up", false, 3000, {.half_close_up_at = 300000, .times = 2}},
@@ -264,6 +265,16 @@ run_frame(Walk *walk, unsigned frame)
     }
 }
 
+/* What it had acknowledged as persisted it must still have. */
+static void
+kill_the_server(Walk *walk, unsigned frame)
+{
+    if (kill_server == 0 || frame == 0 || frame % ((unsigned)kill_server * 1000 / STEP_MS) != 0)
+        return;
+    kvg_site_stop_server(walk->site, SIGKILL);
+    kvg_site_start_server(walk->site);
+}
+
 static void
 run(Walk *walk)
 {
@@ -273,6 +284,7 @@ run(Walk *walk)
     walk->start_us = g_get_monotonic_time();
     for (unsigned frame = 0; frame < n; frame++) {
         run_frame(walk, frame);
+        kill_the_server(walk, frame);
         const int64_t at_us = g_get_monotonic_time() - walk->start_us;
         if (rest_until_us == 0 && at_us >= rest_at_us) {
             set_good(walk);
@@ -393,6 +405,8 @@ main(int argc, char **argv)
         {"streams", 0, 0, G_OPTION_ARG_INT, &streams, "How many cameras (4)", "N"},
         {"seed", 0, 0, G_OPTION_ARG_INT, &seed, "Which walk (2026)", "N"},
         {"frame-bytes", 0, 0, G_OPTION_ARG_INT, &frame_bytes, "Of a key frame (6000)", "N"},
+        {"kill-server", 0, 0, G_OPTION_ARG_INT, &kill_server,
+         "Seconds between two kill -9 of kvg-server (0: none)", "N"},
         {"period", 0, 0, G_OPTION_ARG_INT, &period, "Seconds between measurements (0: none)", "N"},
         {0},
     };
