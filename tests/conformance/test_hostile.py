@@ -243,41 +243,80 @@ table("path", {"/metrics over TLS": get("/metrics", tls=True)})
 LIST = ("/listStreams", {})
 
 
-def signed(**how):
-    return lambda target: target.call(*LIST, **how)
+def refusal(kind, message):
+    """The attempt is refused with that type of error and a message that begins so."""
+    def check(answer):
+        status, head, body = answer
+        found = re.search(r"x-amzn-ErrorType: (\w+)", head)
+        assert found and found.group(1) == kind, (status, head)
+        assert json.loads(body)["message"].startswith(message), body
+        assert status == (400 if kind == "IncompleteSignatureException" else 403), status
+    return check
 
 
-def header_changed(name, value):
-    return lambda target: target.call(*LIST, headers={name: value})
+BAD = "InvalidSignatureException"
+CHANGED = refusal(BAD, "The request signature we calculated does not match")
+INCOMPLETE = refusal("IncompleteSignatureException", "")
+UNKNOWN = refusal("UnrecognizedClientException", "The security token included in the request is invalid.")
 
 
-def no_credential(access_key):
-    return lambda target: target.call(*LIST, keys={"aws_access_key_id": access_key,
-                                                   "aws_secret_access_key": ""})
+def signed(check=CHANGED, **how):
+    def run(target):
+        data = b"{}"
+        check(talk(target.port, request("/listStreams", sign(target.administrator, "/listStreams", data,
+                                                             **how), data)))
+    return run
+
+
+def header_changed(name, value, check=CHANGED):
+    def run(target):
+        headers = {**sign(target.administrator, "/listStreams", b"{}"), name: value}
+        check(talk(target.port, request("/listStreams", headers, b"{}")))
+    return run
+
+
+def no_credential(access_key, check=lambda answer: None):
+    def run(target):
+        keys = {"aws_access_key_id": access_key, "aws_secret_access_key": ""}
+        data = request("/listStreams", sign(keys, "/listStreams", b"{}"), b"{}")
+        target.refuses(data)
+        check(talk(target.port, data))
+    return run
 
 
 table("signature", {
-    "of six minutes ago": signed(at=-360),
-    "of six minutes ahead": signed(at=360),
-    "of yesterday's scope": signed(scope_date="20200101"),
+    "of six minutes ago": signed(refusal(BAD, "Signature expired: "), at=-360),
+    "of six minutes ahead": signed(refusal(BAD, "Signature not yet current: "), at=360),
+    "of another day's scope": signed(refusal(
+        BAD, "Date in Credential scope does not match YYYYMMDD"), scope_date="20200101"),
     "with an empty secret": signed(secret=""),
     "with a wrong secret": signed(secret="x" * 40),
-    "for another service": signed(service="sts"),
-    "for another region": signed(region="eu-west-1"),
-    "with another terminator": signed(terminator="aws5_request"),
-    "with another algorithm": signed(algorithm="AWS4-HMAC-SHA1"),
-    "with the algorithm none": signed(algorithm="none"),
+    "for another service": signed(refusal(
+        BAD, "Credential should be scoped to correct service: 'kinesisvideo'."), service="s3"),
+    "for another region": signed(refusal(
+        BAD, "Credential should be scoped to a valid Region, not 'eu-west-1'."), region="eu-west-1"),
+    "with another terminator": signed(refusal(
+        BAD, "Credential should be scoped with a valid terminator: 'aws4_request'"),
+        terminator="aws5_request"),
+    "with another algorithm": signed(INCOMPLETE, algorithm="AWS4-HMAC-SHA1"),
+    "with the algorithm none": signed(INCOMPLETE, algorithm="none"),
     "over another body": signed(signed_body=b"other"),
     "over another method": signed(method="GET"),
     "over another query": signed(query="a=b"),
     "for another host": header_changed("Host", "example.com"),
-    "moved in time": header_changed("X-Amz-Date", "20300101T000000Z"),
-    "with a date that is none": header_changed("X-Amz-Date", "now"),
-    "empty": header_changed("Authorization", ""),
-    "of one letter": header_changed("Authorization", "A"),
-    "of a megabyte": header_changed("Authorization", "A" * 30000),
-    "Basic": header_changed("Authorization", "Basic YWRtaW46YWRtaW4="),
+    "moved in time": header_changed("X-Amz-Date", "20300101T000000Z", refusal(BAD, "")),
+    "with a date that is none": header_changed("X-Amz-Date", "now", refusal(BAD, "")),
+    "none at all": lambda target: refusal(
+        "MissingAuthenticationTokenException", "Missing Authentication Token")(
+            talk(target.port, request("/listStreams", {"Host": "x"}, b"{}"))),
+    "of one letter": header_changed("Authorization", "A", INCOMPLETE),
+    "of 30 kB": header_changed("Authorization", "A" * 30000, INCOMPLETE),
+    "Basic": header_changed("Authorization", "Basic YWRtaW46YWRtaW4=", INCOMPLETE),
+    "without its signature": header_changed(
+        "Authorization", "AWS4-HMAC-SHA256 Credential=A/20200101/r/s/aws4_request, SignedHeaders=host",
+        refusal("IncompleteSignatureException", "Authorization header requires 'Signature' parameter.")),
     "of nobody": no_credential(""),
+    "of an unknown key": no_credential("AKIAAAAAAAAAAAAAAAAA", UNKNOWN),
     "of SQL": no_credential("' OR '1'='1"),
     "of a long nobody": no_credential("A" * 20000),
 })

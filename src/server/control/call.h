@@ -21,6 +21,7 @@ typedef struct {
 
 typedef enum {
     KVG_TARGET_NONE,
+    KVG_TARGET_NEW,      /* StreamName of a stream to be */
     KVG_TARGET_STREAM,   /* StreamName or StreamARN */
     KVG_TARGET_RESOURCE, /* ResourceARN */
     KVG_TARGET_CHANNEL,  /* ChannelName or ChannelARN: there is none here */

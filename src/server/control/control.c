@@ -117,6 +117,8 @@ static Target
 target_of(const KvgControlOperation *operation, const json_t *input)
 {
     switch (operation->target) {
+    case KVG_TARGET_NEW:
+        return (Target){kvg_json_get_string(input, "StreamName"), NULL, false};
     case KVG_TARGET_STREAM:
         return (Target){kvg_json_get_string(input, "StreamName"),
                         kvg_json_get_string(input, "StreamARN"), true};
@@ -156,17 +158,14 @@ static char *
 resource_of(const KvgControlCall *call, const KvgControlOperation *operation, const Target *target)
 {
     const char *kind = operation->target == KVG_TARGET_CHANNEL ? "channel" : "stream";
-    const char *name = target->name;
     if (call->stream.arn)
         return g_strdup(call->stream.arn);
     if (target->arn)
         return g_strdup(target->arn);
-    if (operation->run == kvg_control_streams[0].run) /* CreateStream */
-        name = kvg_json_get_string(call->input, "StreamName");
-    if (!name)
+    if (!target->name)
         return g_strdup("*");
     return g_strdup_printf("arn:aws:kinesisvideo:%s:%s:%s/%s/*", call->server->region,
-                           call->server->account, kind, name);
+                           call->server->account, kind, target->name);
 }
 
 /* The tags a request brings, as a map; NULL. (json_decref) */
@@ -198,7 +197,8 @@ check_permission(KvgControlCall *call,
     g_autoptr(json_t) tags = request_tags(call->input);
     if (kvg_auth_allows_tags(call->server, caller, action, resource, tags))
         return true;
-    const bool is_unknown = target->name && !call->stream.arn;
+    const bool is_unknown =
+        target->name && !call->stream.arn && operation->target != KVG_TARGET_NEW;
     kvg_auth_refuse(call->x, caller, action, is_unknown ? target->name : resource);
     return false;
 }
@@ -228,7 +228,7 @@ find_stream(KvgControlCall *call, const Target *target)
 static bool
 check_stream(KvgControlCall *call, const KvgControlOperation *operation)
 {
-    if (operation->target == KVG_TARGET_NONE)
+    if (operation->target == KVG_TARGET_NONE || operation->target == KVG_TARGET_NEW)
         return true;
     if (!call->stream.arn) {
         kvg_control_fail(call, 404, "ResourceNotFoundException", "%s",
@@ -245,13 +245,17 @@ check_stream(KvgControlCall *call, const KvgControlOperation *operation)
     return false;
 }
 
-/* An operation that fails half-way leaves nothing behind. */
+/* An operation that fails half-way leaves nothing behind. A stream that was made anew since the
+ * caller's rights were looked at is not the one they are for. */
 static void
 run_locked(KvgControlCall *call, const KvgControlOperation *operation, const Target *target)
 {
+    g_autofree char *permitted = g_strdup(call->stream.arn);
     call->db = kvg_state_lock(call->server->state);
     sqlite3_exec(call->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     find_stream(call, target);
+    if (g_strcmp0(permitted, call->stream.arn) != 0)
+        kvg_stream_info_clear(&call->stream);
     if (check_stream(call, operation) && check_quota(call, operation))
         operation->run(call);
     if (call->type)

@@ -163,6 +163,7 @@ const KvgControlOperation kvg_control_streams[] = {
      .path = "/createStream",
      .input = &kvg_input_create_stream,
      .run = run_create,
+     .target = KVG_TARGET_NEW,
      .per_account = 50},
     {.name = "DescribeStream",
      .path = "/describeStream",
