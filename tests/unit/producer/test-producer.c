@@ -760,7 +760,7 @@ test_metadata(Fixture *x, gconstpointer unused)
 static void
 test_pause(Fixture *x, gconstpointer unused)
 {
-    x->options.pause_ms = 200;
+    x->options.pause_ms = 1000;
     start_producer(x);
     set_tracks(x, "avcc");
     const int64_t start_ms = x->next_us / 1000;
@@ -840,7 +840,7 @@ test_rotation(Fixture *x, gconstpointer unused)
     g_autofree char *path = g_build_filename(x->spool, "keys", NULL);
     for (int i = 0; i < 2; i++) {
         g_autoptr(GDateTime) now = g_date_time_new_now_utc();
-        g_autoptr(GDateTime) end = g_date_time_add_seconds(now, i == 0 ? 36 : 3600);
+        g_autoptr(GDateTime) end = g_date_time_add_seconds(now, i == 0 ? 39 : 3600);
         g_autofree char *date = g_date_time_format(end, "%Y-%m-%dT%H:%M:%SZ");
         g_autofree char *text = g_strdup_printf("CREDENTIALS KEY%d %s secret token", i, date);
         g_assert_true(g_file_set_contents(path, text, -1, &error));
