@@ -105,6 +105,13 @@ kvg_iot_seconds(int64_t ms)
     return json_real((double)ms / 1000.0);
 }
 
+void
+kvg_iot_page_clear(KvgIotPage *page)
+{
+    g_free(page->after);
+    page->after = NULL;
+}
+
 bool
 kvg_iot_page(KvgIotContext *c, const char *size_name, const char *marker_name, KvgIotPage *page)
 {
@@ -114,6 +121,8 @@ kvg_iot_page(KvgIotContext *c, const char *size_name, const char *marker_name, K
         kvg_iot_fail(c, 400, "InvalidRequestException", "%s must be between 1 and 250", size_name);
         return false;
     }
+    g_autofree char *order = kvg_iot_param(c, "isAscendingOrder");
+    page->descends = g_strcmp0(order, "false") == 0;
     page->limit = (int64_t)limit;
     page->after = kvg_iot_param(c, marker_name);
     if (page->after == NULL)
@@ -147,36 +156,52 @@ kvg_iot_list(KvgIotContext *c,
     kvg_iot_succeed(c, reply);
 }
 
-/* @pattern "/a/{}/b" against @path; the part under {} is decoded to @name. */
-static bool
-match_path(const char *pattern, const char *path, char **name)
+json_t *
+kvg_iot_name_item(const KvgIotContext *c, KvgStatement row)
 {
-    const char *hole = strstr(pattern, "{}");
-    if (hole == NULL)
-        return strcmp(pattern, path) == 0;
-    const size_t before = (size_t)(hole - pattern);
-    const char *after = hole + 2;
-    const size_t len = strlen(path);
-    if (len <= before + strlen(after) || strncmp(pattern, path, before) != 0 ||
-        !g_str_has_suffix(path, after))
+    return json_string(kvg_sql_column(row, 0));
+}
+
+json_t *
+kvg_iot_certificate_arn_item(const KvgIotContext *c, KvgStatement row)
+{
+    g_autofree char *arn = kvg_iot_arn(c->server, "cert", kvg_sql_column(row, 0));
+    return json_string(arn);
+}
+
+/* @pattern "/a/{}/b/{}" against @path; the parts under {} are decoded to @names. */
+static bool
+match_path(const char *pattern, const char *path, char *names[2])
+{
+    g_auto(GStrv) wanted = g_strsplit(pattern, "/", -1);
+    g_auto(GStrv) given = g_strsplit(path, "/", -1);
+    size_t n = 0;
+    if (g_strv_length(wanted) != g_strv_length(given))
         return false;
-    const size_t name_len = len - before - strlen(after);
-    if (memchr(path + before, '/', name_len) != NULL)
-        return false;
-    *name = kvg_uri_unescape(path + before, name_len, false);
-    return *name != NULL;
+    for (size_t i = 0; wanted[i] != NULL; i++)
+        if (strcmp(wanted[i], "{}") != 0 ? strcmp(wanted[i], given[i]) != 0 : given[i][0] == '\0')
+            return false;
+    for (size_t i = 0; wanted[i] != NULL; i++) {
+        if (strcmp(wanted[i], "{}") == 0 && n < 2 &&
+            (names[n++] = kvg_uri_unescape(given[i], strlen(given[i]), false)) == NULL)
+            return false;
+    }
+    return true;
 }
 
 static const KvgIotOperation *
-find_operation(const KvgIotRequest *request, char **name)
+find_operation(const KvgIotRequest *request, char *names[2])
 {
-    const KvgIotOperation *const tables[] = {kvg_iot_things, kvg_iot_certificates,
-                                             kvg_iot_policies};
+    const KvgIotOperation *const tables[] = {
+        kvg_iot_things,  kvg_iot_certificates, kvg_iot_policies, kvg_iot_targets,
+        kvg_iot_aliases, kvg_iot_groups,       kvg_iot_tags};
     for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const KvgIotOperation *operation = tables[i]; operation->method != NULL; operation++) {
             if (strcmp(operation->method, request->method) == 0 &&
-                match_path(operation->path, request->path, name))
+                match_path(operation->path, request->path, names))
                 return operation;
+            g_clear_pointer(&names[0], g_free);
+            g_clear_pointer(&names[1], g_free);
         }
     }
     return NULL;
@@ -220,13 +245,16 @@ kvg_iot_call(KvgServer *server,
                        .request = request,
                        .now_ms = kvg_clock_wall_ms(),
                        .reply = reply};
-    g_autofree char *name = NULL;
-    const KvgIotOperation *operation = find_operation(request, &name);
+    char *names[2] = {NULL, NULL};
+    const KvgIotOperation *operation = find_operation(request, names);
+    g_autofree char *name = names[0];
+    g_autofree char *second = names[1];
     if (operation == NULL) {
         kvg_iot_fail(&c, 404, "UnknownOperationException", "No such operation");
         return;
     }
     c.name = name;
+    c.second = second;
     g_autofree char *resource = resource_of(server, operation, name);
     if (!kvg_auth_allows(server, caller, operation->action, resource)) {
         kvg_iot_fail(&c, 403, "AccessDeniedException",

@@ -36,8 +36,9 @@ typedef struct {
     const KvgCaller *caller;
     const KvgIotRequest *request;
     sqlite3 *db;
-    const char *name; /* the path's parameter, decoded; NULL */
-    json_t *input;    /* body; an empty object if there was none */
+    const char *name;   /* the path's parameter, decoded; NULL */
+    const char *second; /* its second one */
+    json_t *input;      /* body; an empty object if there was none */
     int64_t now_ms;
     KvgIotReply *reply;
 } KvgIotContext;
@@ -54,6 +55,10 @@ typedef struct {
 extern const KvgIotOperation kvg_iot_things[];
 extern const KvgIotOperation kvg_iot_certificates[];
 extern const KvgIotOperation kvg_iot_policies[];
+extern const KvgIotOperation kvg_iot_targets[];
+extern const KvgIotOperation kvg_iot_aliases[];
+extern const KvgIotOperation kvg_iot_groups[];
+extern const KvgIotOperation kvg_iot_tags[];
 
 void kvg_iot_fail(KvgIotContext *c, int status, const char *type, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -72,13 +77,31 @@ char *kvg_iot_param(const KvgIotContext *c, const char *name);
 bool kvg_iot_name_fits(const char *name, size_t max, const char *allowed);
 json_t *kvg_iot_seconds(int64_t ms);
 
+/* {"attributes": {...}} as compact sorted text, "{}" if absent; NULL: not acceptable, or more than
+ * @max (g_free). */
+char *kvg_iot_attributes(const json_t *payload, size_t max);
+json_t *kvg_iot_json(const char *text);
+/* Keeps `tags` of the body for @arn; false and an answer if they are not acceptable. */
+bool kvg_iot_put_tags(KvgIotContext *c, const char *arn, const json_t *tags);
+bool kvg_iot_forget_tags(KvgIotContext *c, const char *kind);
+
 /* Pages of a listing sorted by name. */
 typedef struct {
     char *after;
     int64_t limit;
+    int64_t descends; /* isAscendingOrder=false */
 } KvgIotPage;
+void kvg_iot_page_clear(KvgIotPage *page);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgIotPage, kvg_iot_page_clear)
 bool
 kvg_iot_page(KvgIotContext *c, const char *size_name, const char *marker_name, KvgIotPage *page);
+/* The SQL behind a page of names in column @name: ?1 after, ?2 limit + 1, ?3 descends. */
+#define KVG_IOT_PAGE_SQL(name)                                                                     \
+    " (?1 = '' OR CASE WHEN ?3 THEN " name " < ?1 ELSE " name " > ?1 END) ORDER BY CASE WHEN ?3"   \
+    " THEN " name " END DESC, " name " LIMIT ?2"
+/* The row's first column as a string. */
+json_t *kvg_iot_name_item(const KvgIotContext *c, KvgStatement row);
+json_t *kvg_iot_certificate_arn_item(const KvgIotContext *c, KvgStatement row);
 /* Rows (name first) become members of an array under @key; one row too many becomes @marker_name.
  */
 void kvg_iot_list(KvgIotContext *c,

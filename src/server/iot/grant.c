@@ -71,13 +71,18 @@ add_thing_variables(KvgIotGrant *grant, sqlite3 *db)
 static void
 load_policies(KvgIotGrant *grant, sqlite3 *db)
 {
+    /* Of the certificate, and of the groups its things are in, up to the root. */
+    static const char sql[] =
+        "WITH RECURSIVE up(name) AS (SELECT thing_group FROM thing_certificate t JOIN"
+        " thing_group_member m ON m.thing = t.thing WHERE certificate = ?1"
+        " UNION SELECT parent FROM thing_group g JOIN up ON g.name = up.name WHERE parent IS NOT"
+        " NULL), attached(policy) AS (SELECT policy FROM policy_certificate WHERE certificate = ?1"
+        " UNION SELECT policy FROM policy_group JOIN up ON thing_group = up.name)"
+        " SELECT document FROM attached JOIN iot_policy p ON p.name = attached.policy JOIN"
+        " policy_version v ON v.policy = p.name AND v.version = p.default_version";
     g_ptr_array_set_size(grant->policies, 0);
     grant->is_broken = false;
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(db,
-                      "SELECT document FROM policy_certificate JOIN iot_policy ON name = policy"
-                      " WHERE certificate = ?1",
-                      "t", grant->certificate_id);
+    g_auto(KvgStatement) rows = kvg_sql_query(db, sql, "t", grant->certificate_id);
     while (kvg_sql_step(rows)) {
         KvgPolicy *policy = kvg_policy_parse(kvg_sql_column(rows, 0), KVG_POLICY_IOT, NULL);
         grant->is_broken |= policy == NULL;

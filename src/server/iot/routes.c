@@ -70,7 +70,7 @@ kvg_credentials_handle(KvgServer *server, KvgHttpExchange *x)
         return;
     }
     g_auto(KvgIotReply) reply = {0};
-    X509 *certificate = kvg_http_peer_verified(x) ? kvg_http_peer_certificate(x) : NULL;
+    X509 *certificate = kvg_http_peer_certificate(x);
     kvg_credentials_decide(server, certificate, kvg_http_header(x, "x-amzn-iot-thingname"), alias,
                            kvg_clock_wall_ms(), &reply);
     respond(x, &reply);

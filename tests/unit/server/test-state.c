@@ -69,13 +69,21 @@ test_newer_schema(Fixture *f, const void *unused)
     g_assert_error(error, KVG_ERROR, KVG_ERROR_UNSUPPORTED);
 }
 
-/* A database of schema 1: the one user there was is the administrator, and the key still works. */
+/* A database of schema 1: the one user there was is the administrator, the key still works, and a
+ * policy's document is its version 1. */
 static void
 test_older_schema(Fixture *f, const void *unused)
 {
     static const char older[] =
         "INSERT INTO access_key (id, secret, user_name, user_id, created_ms)"
         " VALUES ('AKIA1', 's', 'administrator', 'AIDA1', 5);"
+        "DROP TABLE policy_version; DROP TABLE policy_group; DROP TABLE thing_group_member;"
+        "DROP TABLE thing_group; DROP TABLE iot_tag; ALTER TABLE certificate DROP COLUMN mode;"
+        "ALTER TABLE certificate DROP COLUMN version;"
+        "ALTER TABLE thing_certificate DROP COLUMN is_exclusive; DROP TABLE policy_certificate;"
+        "DROP TABLE iot_policy; CREATE TABLE iot_policy (name TEXT PRIMARY KEY, document TEXT NOT"
+        " NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO iot_policy VALUES ('p', 'text', 7);"
         "DROP TABLE user_policy; DROP TABLE user_tag; DROP TABLE iam_user;"
         "ALTER TABLE access_key DROP COLUMN status; PRAGMA user_version = 1;";
     g_autoptr(GError) error = NULL;
@@ -93,8 +101,15 @@ test_older_schema(Fixture *f, const void *unused)
                      " JOIN access_key ON user_name = name WHERE id = 'AKIA1'",
                      "");
     kvg_state_unlock(state);
+    g_autofree char *policy =
+        kvg_sql_text(kvg_state_lock(state),
+                     "SELECT v.document || v.version || default_version || last_version ||"
+                     " modified_ms FROM iot_policy JOIN policy_version v ON policy = name",
+                     "");
+    kvg_state_unlock(state);
     kvg_state_close(state);
     g_assert_cmpstr(user, ==, "administratorAIDA1Active1");
+    g_assert_cmpstr(policy, ==, "text1117");
 }
 
 static void
