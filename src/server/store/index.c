@@ -367,6 +367,8 @@ kvg_store_index_find(KvgStoreIndex *index,
             read_row(row, record);
     }
     pthread_mutex_unlock(&index->read_lock);
+    if (found)
+        record->stream_arn = g_strdup(stream_arn);
     return found;
 }
 

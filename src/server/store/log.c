@@ -1,5 +1,7 @@
-/* Records: fixed head, ARN, fragment number, MKV header, media. The head's checksum covers the
- * names, so that a scan can walk without reading video. Everything is big-endian. */
+/* Records: fixed head, ARN, fragment number, key block, MKV header and media (encrypted). The
+ * head's checksum covers the names, so that a scan can walk without reading video, and the
+ * payload's covers what is in the file, so that it can be checked without a key. Everything is
+ * big-endian. */
 #include "server/store/log.h"
 #include "base/bytes.h"
 #include <errno.h>
@@ -23,10 +25,16 @@ kvg_log_record_clear(KvgLogRecord *record)
     *record = (KvgLogRecord){0};
 }
 
+static size_t
+payload_len(const KvgLogRecord *record)
+{
+    return KVG_VAULT_BLOCK_BYTES + (size_t)record->header_len + record->media_len;
+}
+
 uint64_t
 kvg_log_record_end(const KvgLogRecord *record)
 {
-    return record->at.offset + record->head_bytes + record->header_len + record->media_len;
+    return record->at.offset + record->head_bytes + payload_len(record);
 }
 
 char *
@@ -132,28 +140,36 @@ part_of(GBytes *bytes)
 }
 
 bool
-kvg_log_write(
-    int fd, uint64_t offset, const KvgFragment *fragment, KvgLogRecord *record, GError **error)
+kvg_log_write(int fd,
+              KvgVault *vault,
+              uint64_t offset,
+              const KvgFragment *fragment,
+              KvgLogRecord *record,
+              GError **error)
 {
-    struct iovec parts[3] = {[1] = part_of(fragment->header), [2] = part_of(fragment->media)};
+    const struct iovec header = part_of(fragment->header), media = part_of(fragment->media);
     if (strlen(fragment->stream_arn) > MAX_ARN || fragment->info.number[0] == '\0' ||
-        parts[1].iov_len + parts[2].iov_len > MAX_PAYLOAD) {
+        header.iov_len + media.iov_len > MAX_PAYLOAD) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "fragment %s is too large to be stored",
                     fragment->info.number);
         return false;
     }
-    const uint32_t crc = kvg_crc32c(0, parts[1].iov_base, parts[1].iov_len);
+    g_autoptr(GBytes) sealed = kvg_vault_seal(vault, fragment->stream_arn, fragment->info.number,
+                                              fragment->header, fragment->media, error);
+    if (sealed == NULL)
+        return false;
+    struct iovec parts[] = {[1] = part_of(sealed)};
     *record = (KvgLogRecord){.at.offset = offset,
                              .stream_arn = g_strdup(fragment->stream_arn),
                              .info = fragment->info,
-                             .header_len = (uint32_t)parts[1].iov_len,
-                             .media_len = (uint32_t)parts[2].iov_len,
-                             .payload_crc = kvg_crc32c(crc, parts[2].iov_base, parts[2].iov_len)};
-    record->info.header_id = crc;
+                             .header_len = (uint32_t)header.iov_len,
+                             .media_len = (uint32_t)media.iov_len,
+                             .payload_crc = kvg_crc32c(0, parts[1].iov_base, parts[1].iov_len)};
+    record->info.header_id = kvg_crc32c(0, header.iov_base, header.iov_len);
     g_autoptr(GByteArray) head = pack_head(record);
     record->head_bytes = head->len;
     parts[0] = (struct iovec){.iov_base = head->data, .iov_len = head->len};
-    return write_parts(fd, offset, parts, 3, error);
+    return write_parts(fd, offset, parts, G_N_ELEMENTS(parts), error);
 }
 
 static bool
@@ -226,11 +242,15 @@ kvg_log_payload_is_whole(int fd, const KvgLogRecord *record)
 }
 
 bool
-kvg_log_read_payload(
-    int fd, const KvgLogRecord *record, GBytes **header, GBytes **media, GError **error)
+kvg_log_read_payload(int fd,
+                     const KvgVault *vault,
+                     const KvgLogRecord *record,
+                     GBytes **header,
+                     GBytes **media,
+                     GError **error)
 {
-    const size_t len = (size_t)record->header_len + record->media_len;
-    g_autofree uint8_t *data = g_malloc(MAX(len, 1));
+    const size_t len = payload_len(record);
+    g_autofree uint8_t *data = g_malloc(len);
     if (!read_exactly(fd, data, len, record->at.offset + record->head_bytes) ||
         kvg_crc32c(0, data, len) != record->payload_crc) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_CORRUPT,
@@ -238,9 +258,12 @@ kvg_log_read_payload(
                     record->info.number, record->at.segment);
         return false;
     }
+    if (!kvg_vault_unseal(vault, record->stream_arn, record->info.number, data, len, error))
+        return false;
     g_autoptr(GBytes) all = g_bytes_new_take(g_steal_pointer(&data), len);
-    *header = g_bytes_new_from_bytes(all, 0, record->header_len);
-    *media = g_bytes_new_from_bytes(all, record->header_len, record->media_len);
+    *header = g_bytes_new_from_bytes(all, KVG_VAULT_BLOCK_BYTES, record->header_len);
+    *media =
+        g_bytes_new_from_bytes(all, KVG_VAULT_BLOCK_BYTES + record->header_len, record->media_len);
     return true;
 }
 
@@ -276,7 +299,7 @@ kvg_log_kill(int fd, const KvgLogRecord *record, GError **error)
     if (pwrite(fd, head->data, head->len, (off_t)record->at.offset) != (ssize_t)head->len)
         return fail_errno(error, "mark an expired fragment");
     const off_t start = (off_t)(record->at.offset + record->head_bytes);
-    const off_t len = (off_t)((uint64_t)record->header_len + record->media_len);
+    const off_t len = (off_t)kvg_log_record_end(record) - start;
     /* Not every file system can; the space then comes back with the whole segment. */
     if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, len) < 0 &&
         errno != EOPNOTSUPP)

@@ -20,6 +20,7 @@
 #define MAX_BATCH_BYTES (64ull * 1024 * 1024)
 #define RECOVER_BATCH 1024
 #define EXPIRE_BATCH 512
+#define FORMAT "1\n"
 
 /* A fragment that waits. */
 typedef struct {
@@ -35,6 +36,7 @@ struct _KvgStore {
     uint64_t segment_bytes, reserve_bytes;
     KvgFd lock_fd;
     KvgStoreIndex *index;
+    KvgVault *vault;
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t expire_lock; /* one expiry at a time; taken before `lock` */
@@ -136,7 +138,8 @@ write_item(KvgStore *store, const Item *item, GArray *records, GError **error)
         !start_segment(store, error))
         return false;
     g_auto(KvgLogRecord) record = {0};
-    if (!kvg_log_write(store->writer.fd, store->writer.at.offset, &item->fragment, &record, error))
+    if (!kvg_log_write(store->writer.fd, store->vault, store->writer.at.offset, &item->fragment,
+                       &record, error))
         return false;
     record.at.segment = store->writer.at.segment;
     store->writer.at.offset = kvg_log_record_end(&record);
@@ -507,7 +510,7 @@ kvg_store_read(KvgStore *store,
                     stream_arn);
         return false;
     }
-    return kvg_log_read_payload(fd, &record, header, media, error);
+    return kvg_log_read_payload(fd, store->vault, &record, header, media, error);
 }
 
 /* ---- open and close ---- */
@@ -523,6 +526,31 @@ lock_folder(KvgStore *store, const char *folder, GError **error)
         return true;
     g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s is in use by another process", folder);
     return false;
+}
+
+/* PATH/format names the version of all that lies there; it is written after the master key was
+ * made, so where it stands the key must be, too. */
+static bool
+open_vault(KvgStore *store, const KvgStoreOptions *options, GError **error)
+{
+    g_autofree char *format_path = g_build_filename(options->path, "format", NULL);
+    g_autofree char *key_path = options->master_key_path != NULL
+                                    ? g_strdup(options->master_key_path)
+                                    : g_build_filename(options->path, "master.key", NULL);
+    const bool is_new = !g_file_test(format_path, G_FILE_TEST_EXISTS);
+    size_t len;
+    g_autofree char *format = is_new ? NULL : kvg_file_read(format_path, 16, &len, error);
+    if (!is_new && format == NULL)
+        return false;
+    if (!is_new && strcmp(format, FORMAT) != 0) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_UNSUPPORTED,
+                    "%s: the video there is of format %s, this program knows format %d",
+                    options->path, g_strstrip(format), atoi(FORMAT));
+        return false;
+    }
+    store->vault = kvg_vault_open(key_path, is_new, error);
+    return store->vault != NULL &&
+           (!is_new || kvg_file_replace(format_path, FORMAT, strlen(FORMAT), 0600, error));
 }
 
 KvgStore *
@@ -541,7 +569,7 @@ kvg_store_open(const KvgStoreOptions *options, GError **error)
     pthread_cond_init(&store->changed, NULL);
     g_autofree char *index = g_build_filename(options->path, "index.db", NULL);
     if (!kvg_dir_make(options->path, 0700, error) || !kvg_dir_make(store->log_path, 0700, error) ||
-        !lock_folder(store, options->path, error) ||
+        !lock_folder(store, options->path, error) || !open_vault(store, options, error) ||
         (store->index = kvg_store_index_open(index, error)) == NULL || !recover(store, error))
         return NULL;
     store->shared.first_busy = store->writer.at.segment;
@@ -567,6 +595,7 @@ kvg_store_close(KvgStore *store)
     if (store->has_thread)
         pthread_join(store->thread, NULL);
     kvg_store_index_close(store->index);
+    kvg_vault_close(store->vault);
     kvg_fd_clear(&store->writer.fd);
     kvg_fd_clear(&store->lock_fd);
     pthread_cond_destroy(&store->changed);

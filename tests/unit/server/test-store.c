@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #define ARN "arn:aws:kinesisvideo:us-east-1:123456789012:stream/gate/1"
+#define HEAD (56 + strlen(ARN) + 47 + 88) /* names and key block included */
 #define OTHER "arn:aws:kinesisvideo:us-east-1:123456789012:stream/dock/2"
 
 typedef struct {
@@ -310,7 +311,7 @@ test_torn_at_every_byte(Fixture *f, const void *data)
     g_autofree char *whole = NULL;
     size_t len;
     g_assert_true(g_file_get_contents(file, &whole, &len, NULL));
-    const size_t last = 56 + strlen(ARN) + 47 + 40 + media_len(3);
+    const size_t last = HEAD + 40 + media_len(3);
     for (size_t cut = len - last; cut < len; cut++) {
         remove_index(f, "a");
         g_assert_true(g_file_set_contents(file, whole, (gssize)cut, NULL));
@@ -330,8 +331,8 @@ test_flipped_bits(Fixture *f, const void *data)
         store_range(store, ARN, 1, 3);
     }
     g_autofree char *file = log_file(f, "a", 1);
-    const size_t first = 56 + strlen(ARN) + 47 + 40 + media_len(1);
-    const size_t second = first + 56 + strlen(ARN) + 47 + 40 + media_len(2);
+    const size_t first = HEAD + 40 + media_len(1);
+    const size_t second = first + HEAD + 40 + media_len(2);
     for (size_t at = first; at < second; at++) {
         g_auto(KvgFd) fd = open(file, O_RDWR | O_CLOEXEC);
         uint8_t byte;
@@ -344,12 +345,89 @@ test_flipped_bits(Fixture *f, const void *data)
         assert_there(store, ARN, 1, 1);
         assert_there(store, ARN, 3, 3);
         g_autoptr(GError) error = NULL;
-        if (at % 2 == 0 || at >= first + 56 + strlen(ARN) + 47) {
+        if (at % 2 == 0 || at >= first + HEAD - 88) {
             g_assert_false(is_there(store, ARN, 2, &error));
             g_assert_nonnull(error);
         }
         g_assert_cmpint(pwrite(fd, &byte, 1, (off_t)at), ==, 1);
     }
+}
+
+static GError *
+open_fails(const Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->root, name, NULL);
+    const KvgStoreOptions options = {.path = path, .reserve_bytes = 1};
+    GError *error = NULL;
+    g_assert_null(kvg_store_open(&options, &error));
+    return error;
+}
+
+/* Nothing of the video can be read from the disk without the master key, and with another one
+ * nothing is taken for video. */
+static void
+test_encryption(Fixture *f, const void *data)
+{
+    {
+        g_autoptr(KvgStore) store = open_store(f, "a");
+        store_range(store, ARN, 1, 3);
+        store_range(store, OTHER, 1, 1);
+    }
+    g_autofree char *file = log_file(f, "a", 1);
+    g_autofree char *key_file = g_build_filename(f->root, "a", "master.key", NULL);
+    g_autofree char *whole = NULL;
+    g_autofree char *key = NULL;
+    size_t len, key_len;
+    GStatBuf info;
+    g_assert_true(g_file_get_contents(file, &whole, &len, NULL));
+    g_assert_true(g_file_get_contents(key_file, &key, &key_len, NULL));
+    g_assert_cmpint(g_stat(key_file, &info), ==, 0);
+    g_assert_cmpuint(info.st_mode & 0777, ==, 0600);
+    g_assert_cmpuint(key_len, ==, 32);
+    for (unsigned n = 1; n <= 3; n++) {
+        g_autoptr(GBytes) media = content(n, media_len(n), 1);
+        g_assert_null(memmem(whole, len, g_bytes_get_data(media, NULL), 16));
+    }
+    g_assert_null(memmem(whole, len, key, key_len));
+
+    g_assert_cmpint(g_unlink(key_file), ==, 0);
+    g_autoptr(GError) missing = open_fails(f, "a");
+    g_assert_error(missing, KVG_ERROR, KVG_ERROR_AUTH);
+    g_assert_nonnull(strstr(missing->message, key_file));
+
+    key[0] = (char)(key[0] ^ 1);
+    g_assert_true(g_file_set_contents(key_file, key, (gssize)key_len, NULL));
+    {
+        g_autoptr(KvgStore) store = open_store(f, "a");
+        g_autoptr(GError) error = NULL;
+        g_assert_false(is_there(store, ARN, 1, &error));
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_CORRUPT);
+        store_range(store, ARN, 4, 4);
+        assert_there(store, ARN, 4, 4);
+    }
+    key[0] = (char)(key[0] ^ 1);
+    g_assert_true(g_file_set_contents(key_file, key, (gssize)key_len, NULL));
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    assert_there(store, ARN, 1, 3);
+    assert_there(store, OTHER, 1, 1);
+    g_assert_false(is_there(store, ARN, 4, NULL));
+}
+
+static void
+test_format(Fixture *f, const void *data)
+{
+    {
+        g_autoptr(KvgStore) store = open_store(f, "a");
+        store_range(store, ARN, 1, 1);
+    }
+    g_autofree char *format = g_build_filename(f->root, "a", "format", NULL);
+    g_assert_true(g_file_set_contents(format, "2\n", -1, NULL));
+    g_autoptr(GError) error = open_fails(f, "a");
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_UNSUPPORTED);
+    g_assert_nonnull(strstr(error->message, "format 2"));
+    g_assert_true(g_file_set_contents(format, "1\n", -1, NULL));
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    assert_there(store, ARN, 1, 1);
 }
 
 static int64_t
@@ -541,6 +619,8 @@ main(int argc, char **argv)
     ADD("index-ahead", test_index_ahead);
     ADD("torn-at-every-byte", test_torn_at_every_byte);
     ADD("flipped-bits", test_flipped_bits);
+    ADD("encryption", test_encryption);
+    ADD("format", test_format);
     ADD("expire", test_expire);
     ADD("full-disk", test_full_disk);
     ADD("many-threads", test_many_threads);
