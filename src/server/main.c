@@ -218,7 +218,8 @@ start_listener(Program *program,
     return true;
 }
 
-/* Everything but MQTT works without it, so a box without mosquitto is told and served. */
+/* Everything but MQTT works without it, so a box without mosquitto is told and served; who asks for
+ * a port gets it or an error. */
 static bool
 start_mqtt(Program *program, GError **error)
 {
@@ -230,7 +231,8 @@ start_mqtt(Program *program, GError **error)
     server->mqtt_port = program->mqtt != NULL ? kvg_mqtt_port(program->mqtt) : 0;
     if (program->mqtt != NULL)
         return true;
-    if (!g_error_matches(failure, KVG_ERROR, KVG_ERROR_UNSUPPORTED)) {
+    if (!program->mqtt_port_is_free &&
+        !g_error_matches(failure, KVG_ERROR, KVG_ERROR_UNSUPPORTED)) {
         g_propagate_prefixed_error(error, g_steal_pointer(&failure), "MQTT: ");
         return false;
     }
