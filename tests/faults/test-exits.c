@@ -3,6 +3,8 @@
 #include "proxy.h"
 #include "site.h"
 
+#include "os/file.h"
+#include <fcntl.h>
 #include <gst/app/gstappsrc.h>
 #include <gst/gst.h>
 #include <stdlib.h>
@@ -118,10 +120,20 @@ run_program(int argc, char **argv)
 
 /* ---- the test ---- */
 
+/* What the programs say goes to the file @user_data. */
 static void
-quiet_child(void *unused)
+prepare_child(void *user_data)
 {
+    const int fd = open(user_data, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (fd >= 0)
+        dup2(fd, STDERR_FILENO);
+}
+
+static char *
+log_path(const KvgSite *site)
+{
+    return g_build_filename(site->folder, "programs.log", NULL);
 }
 
 static GPid
@@ -138,11 +150,14 @@ start_program(KvgSite *site, KvgProxy *proxy, unsigned run)
     environment = g_environ_setenv(environment, "AWS_ACCESS_KEY_ID", site->access_key, TRUE);
     environment = g_environ_setenv(environment, "AWS_SECRET_ACCESS_KEY", site->secret_key, TRUE);
     environment = g_environ_unsetenv(environment, "AWS_SESSION_TOKEN");
+    environment = g_environ_setenv(environment, "G_MESSAGES_DEBUG", "all", TRUE);
+    if (run == RUNS - 1) /* one says all there is to say */
+        environment = g_environ_setenv(environment, "GST_DEBUG", "9", TRUE);
+    g_autofree char *log = log_path(site);
     GPid pid = 0;
     g_spawn_async(NULL, (char **)(uintptr_t)arguments, environment,
-                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL |
-                      G_SPAWN_STDOUT_TO_DEV_NULL,
-                  quiet_child, NULL, &pid, &error);
+                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL, prepare_child, log, &pid,
+                  &error);
     g_assert_no_error(error);
     return pid;
 }
@@ -160,6 +175,17 @@ expect_exit(GPid pid, unsigned run)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         g_error("run %u (way %u, fault %zu) ended with status 0x%x", run, run % 3,
                 run % G_N_ELEMENTS(faults), (unsigned)status);
+}
+
+static void
+expect_no_secret(const KvgSite *site)
+{
+    size_t len = 0;
+    g_autofree char *path = log_path(site);
+    g_autofree char *log = kvg_file_read(path, 512u << 20, &len, NULL);
+    g_assert_cmpuint(len, >, 100000);
+    g_assert_null(memmem(log, len, site->secret_key, strlen(site->secret_key)));
+    g_assert_null(memmem(log, len, "Signature=", strlen("Signature=")));
 }
 
 static void
@@ -181,6 +207,7 @@ test_exits(void)
         pids[run] = start_program(site, proxies[run % G_N_ELEMENTS(faults)], run);
     for (unsigned run = 0; run < RUNS; run++)
         expect_exit(pids[run], run);
+    expect_no_secret(site);
     const int64_t now_ms = g_get_real_time() / 1000;
     for (unsigned i = 0; i < SINKS; i++) { /* run 24: a good network, to the end of the stream */
         g_autofree char *stream = g_strdup_printf("exit-24-%u", i);
