@@ -186,8 +186,10 @@ def test_live_sound_and_picture():
            "audioconvert ! audioresample ! avenc_aac ! queue ! sink.")
     stored = Stored("av-live")
     assert len(stored.hashes()) == 100, len(stored.hashes())
-    assert 165 <= len(stored.hashes("audio")) <= 174, len(stored.hashes("audio"))
+    # Sound before the first picture is left out; from there on none is missing.
     video, audio = stored.times(), stored.times("audio")
+    steps = [b - a for a, b in zip(audio, audio[1:])]
+    assert len(audio) >= 100 and min(steps) >= 18 and max(steps) <= 28, (len(audio), min(steps), max(steps))
     assert abs(min(video) - min(audio)) < 500 and abs(max(video) - max(audio)) < 500
 
 
@@ -315,7 +317,7 @@ def test_sound_stops():
            "mulawenc ! queue ! sink.")
     stored = Stored("silence")
     assert len(stored.hashes()) == 250
-    assert 90 <= len(stored.hashes("audio")) <= 105, len(stored.hashes("audio"))
+    assert 60 <= len(stored.hashes("audio")) <= 105, len(stored.hashes("audio"))
     assert stored.streams[0] == [("h264", 320, 176), ("pcm_mulaw", None, None)]
     assert stored.streams[-1] == [("h264", 320, 176)]
 
