@@ -20,8 +20,7 @@ play_track(const KvgFragmentReader *reader, const KvgTrack *track, KvgMp4 *mp4)
         kvg_fragment_reader_write(reader, track->number, 1, 10000, LENGTH_MS, NULL);
     g_autoptr(GArray) samples = kvg_fragment_reader_samples(reader, track->number);
     const KvgMp4Sample *data = (const KvgMp4Sample *)(void *)samples->data;
-    g_autoptr(GArray) parts =
-        kvg_parts_cut(samples, track->type == KVG_TRACK_AUDIO, LENGTH_MS);
+    g_autoptr(GArray) parts = kvg_parts_cut(samples, track->type == KVG_TRACK_AUDIO, LENGTH_MS);
     guint n = 0;
     for (guint i = 0; i < parts->len; i++) {
         const KvgPart *part = &g_array_index(parts, KvgPart, i);

@@ -9,6 +9,7 @@
 
 #define CHUNK 1000u
 #define MAX_GAP_MS 50
+#define CLOCK_STEP_MS 30000
 #define NEW_COLLECTION_MS (5 * 60 * 1000)
 
 struct _KvgTimeline {
@@ -103,16 +104,22 @@ append(KvgTimeline *timeline, const KvgFragmentInfo *info)
     trim(timeline);
 }
 
-/* A late fragment, older than the newest one listed, is never inserted. */
+/* A late fragment, older than the newest one listed, is never inserted. Live, by producer time,
+ * that keeps out what is uploaded later beside what happens now; unless nothing newer has come for
+ * a while, for then the producer's clock has stepped back. */
 static bool
 is_new(const KvgTimeline *timeline, const KvgFragmentInfo *info)
 {
+    const KvgFragmentInfo *last = &timeline->last;
     if (!timeline->has_last)
         return true;
-    if (timeline->session.order == KVG_STORE_BY_PRODUCER_TIME &&
-        info->producer_ms == timeline->last.producer_ms)
+    if (compare_numbers(info->number, last->number) <= 0)
         return false;
-    return compare_numbers(info->number, timeline->last.number) > 0;
+    if (timeline->session.order == KVG_STORE_BY_SERVER_TIME)
+        return true;
+    if (timeline->session.mode == KVG_PLAYBACK_LIVE && info->producer_ms < last->producer_ms)
+        return info->server_ms - last->server_ms > CLOCK_STEP_MS;
+    return info->producer_ms != last->producer_ms;
 }
 
 /* A replay shows its first window at once and then one fragment per elapsed fragment. */

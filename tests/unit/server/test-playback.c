@@ -7,6 +7,7 @@
 #include "media/mkv_parser.h"
 #include "media/mkv_writer.h"
 #include "os/file.h"
+#include "server/playback/session.h"
 #include <glib/gstdio.h>
 #include <kvg/error.h>
 #include <string.h>
@@ -579,6 +580,58 @@ test_token(Fixture *f, const void *data)
     g_assert_cmpint(status_of(f, "GET", "/hls/v1/other", ""), ==, 404);
 }
 
+/* A token lives until its time and is good for its own stream only, which it names itself. */
+static void
+test_expired_token(Fixture *f, const void *data)
+{
+    add(f, 0, 1000, 0x1e);
+    g_autofree char *path = g_build_filename(f->folder, "playback.key", NULL);
+    g_autofree char *key = NULL;
+    gsize len;
+    g_assert_true(g_file_get_contents(path, &key, &len, NULL));
+    g_assert_cmpuint(len, ==, KVG_SEAL_KEY_BYTES);
+    static const struct {
+        int64_t rest_ms;
+        const char *arn;
+        int status;
+    } cases[] = {{60000, ARN, 200}, {-1, ARN, 403}, {0, ARN, 403}, {60000, ARN "0", 404}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        KvgPlaybackSession session = {.id = {(uint8_t)i},
+                                      .max_results = 5,
+                                      .to_ms = G_MAXINT64,
+                                      .expires_ms = f->now_ms + cases[i].rest_ms};
+        g_strlcpy(session.stream_arn, cases[i].arn, sizeof session.stream_arn);
+        g_autofree char *token = kvg_playback_session_seal(&session, (const uint8_t *)key);
+        g_autofree char *url =
+            g_strdup_printf("/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=%s", token);
+        g_assert_cmpint(status_of(f, "GET", url, ""), ==, cases[i].status);
+    }
+}
+
+/* A sealed thing of another kind is no session, though the key is the same. */
+static void
+test_other_seal(Fixture *f, const void *data)
+{
+    add(f, 0, 1000, 0x1e);
+    add(f, 0, 1000, 0x1e);
+    g_auto(KvgHttpExchange) x;
+    call(f, &x, "POST", "/listFragments",
+         "{\"StreamName\":\"cam\",\"MaxResults\":1,\"FragmentSelector\":{"
+         "\"FragmentSelectorType\":\"SERVER_TIMESTAMP\",\"TimestampRange\":{"
+         "\"StartTimestamp\":0,\"EndTimestamp\":9e9}}}");
+    g_assert_cmpint(x.status, ==, 200);
+    g_autofree char *text = reply_text(&x);
+    g_autoptr(json_t) json = kvg_json_parse_object(text, strlen(text), NULL);
+    g_autofree char *page = g_strdup(kvg_json_get_string(json, "NextToken"));
+    g_assert_nonnull(page);
+    g_strdelimit(page, "+", '-');
+    g_strdelimit(page, "/", '_');
+    page[strcspn(page, "=")] = '\0';
+    g_autofree char *url =
+        g_strdup_printf("/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=%s~", page);
+    g_assert_cmpint(status_of(f, "GET", url, ""), ==, 403);
+}
+
 /* Each fragment keeps its number while the window slides, and after a restart. */
 static void
 test_live(Fixture *f, const void *data)
@@ -716,6 +769,76 @@ test_live_replay(Fixture *f, const void *data)
     g_assert_null(strstr(text, "ENDLIST"));
     g_autofree char *again = media_playlist(f, token);
     g_assert_cmpstr(text, ==, again);
+}
+
+static char *
+on_demand_playlist(Fixture *f, int64_t from_ms, int64_t to_ms)
+{
+    g_autofree char *parameters =
+        g_strdup_printf(",\"PlaybackMode\":\"ON_DEMAND\",\"HLSFragmentSelector\":{"
+                        "\"FragmentSelectorType\":\"PRODUCER_TIMESTAMP\",\"TimestampRange\":{"
+                        "\"StartTimestamp\":%.3f,\"EndTimestamp\":%.3f}}",
+                        (double)from_ms / 1000, (double)to_ms / 1000);
+    g_autofree char *token = begin(f, parameters);
+    return media_playlist(f, token);
+}
+
+/* A range uploaded again at once counts anew; much later, it is not shown. */
+static void
+test_collections(Fixture *f, const void *data)
+{
+    static const struct {
+        int64_t later_ms;
+        int64_t first; /* of the fragment numbers shown */
+    } cases[] = {{60000, 3}, {3600000, 0}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_array_set_size(stored, 0);
+        f->n_added = 0;
+        const int64_t start_ms = f->next_ms - 7200000;
+        for (unsigned n = 0; n < 6; n++) {
+            f->next_ms = start_ms + n % 3 * 1000;
+            Stored *fragment = add(f, 0, 1000, 0x1e);
+            fragment->info.server_ms += n < 3 ? 0 : cases[i].later_ms;
+        }
+        g_autofree char *text = on_demand_playlist(f, start_ms, start_ms + 9000);
+        g_assert_cmpuint(count(text, "#EXTINF:"), ==, 3);
+        g_assert_cmpint(tag_value(text, "?FragmentNumber=9"), ==, cases[i].first);
+    }
+}
+
+/* What is uploaded beside what happens now is not live; after a pause, the clock has stepped back.
+ */
+static void
+test_late(Fixture *f, const void *data)
+{
+    add(f, 0, 1000, 0x1e);
+    g_autofree char *token =
+        begin(f, ",\"HLSFragmentSelector\":{\"FragmentSelectorType\":\"PRODUCER_TIMESTAMP\"}");
+    add(f, -600000, 1000, 0x1e)->info.server_ms = f->now_ms - 8000;
+    add(f, 600000, 1000, 0x1e)->info.server_ms = f->now_ms - 7000;
+    g_autofree char *text = media_playlist(f, token);
+    g_assert_cmpuint(count(text, "#EXTINF:"), ==, 2);
+    g_assert_null(strstr(text, "FragmentNumber=90000000001&"));
+    add(f, -600000, 1000, 0x1e)->info.server_ms = f->now_ms + 60000;
+    g_autofree char *later = media_playlist(f, token);
+    g_assert_nonnull(strstr(later, "FragmentNumber=90000000003&"));
+}
+
+/* Fragments that retention has left, though the store still has them, are not listed. */
+static void
+test_retention(Fixture *f, const void *data)
+{
+    retention_hours = 1;
+    add(f, 0, 1000, 0x1e)->info.server_ms = f->now_ms - 3601000;
+    add(f, 0, 1000, 0x1e)->info.server_ms = f->now_ms - 3590000;
+    g_auto(KvgHttpExchange) x;
+    call(f, &x, "POST", "/listFragments",
+         "{\"StreamName\":\"cam\",\"FragmentSelector\":{"
+         "\"FragmentSelectorType\":\"SERVER_TIMESTAMP\",\"TimestampRange\":{"
+         "\"StartTimestamp\":0,\"EndTimestamp\":9e9}}}");
+    g_autofree char *text = reply_text(&x);
+    g_assert_null(strstr(text, "90000000000"));
+    g_assert_nonnull(strstr(text, "90000000001"));
 }
 
 /* ---- the outside judge ---- */
@@ -869,12 +992,17 @@ main(int argc, char **argv)
     ADD("parameters", test_parameters);
     ADD("old-is-not-live", test_old_is_not_live);
     ADD("token", test_token);
+    ADD("expired-token", test_expired_token);
+    ADD("other-seal", test_other_seal);
     ADD("live", test_live);
     ADD("live-changes", test_live_changes);
     ADD("damaged-fragment", test_damaged_fragment);
     ADD("hostile-queries", test_hostile_queries);
     ADD("on-demand", test_on_demand);
     ADD("live-replay", test_live_replay);
+    ADD("collections", test_collections);
+    ADD("late", test_late);
+    ADD("retention", test_retention);
     ADD("player", test_player);
     return g_test_run();
 }
