@@ -42,11 +42,13 @@ operation_of(const char *path)
 }
 
 static void
-count(KvgServer *server, const char *operation, int status, int64_t took_us)
+count(KvgServer *server, const KvgHttpExchange *x, const char *operation, int64_t took_us)
 {
     kvg_metrics_add(server->metrics, KVG_METRIC_REQUESTS, operation, 1);
-    kvg_metrics_add(server->metrics, KVG_METRIC_SUCCESS, operation, status / 100 == 2);
+    kvg_metrics_add(server->metrics, KVG_METRIC_SUCCESS, operation, kvg_http_status(x) / 100 == 2);
     kvg_metrics_add(server->metrics, KVG_METRIC_LATENCY_MS, operation, (double)took_us / 1000);
+    kvg_metrics_add(server->metrics, KVG_METRIC_OUTGOING_BYTES, operation,
+                    (double)kvg_http_sent_bytes(x));
 }
 
 void
@@ -55,7 +57,7 @@ kvg_request_finished(KvgServer *server, KvgHttpExchange *x, int64_t began_us)
     const int64_t took_us = kvg_clock_mono_us() - began_us;
     const char *operation = operation_of(kvg_http_path(x));
     if (operation != NULL)
-        count(server, operation, kvg_http_status(x), took_us);
+        count(server, x, operation, took_us);
     g_autofree char *path =
         g_utf8_make_valid(kvg_http_path(x), MIN(strlen(kvg_http_path(x)), MAX_LOGGED_PATH));
     KVG_LOG_INFO(LOG_DOMAIN, "REQUEST_ID", kvg_http_request_id(x),

@@ -21,6 +21,8 @@ static const struct {
     [KVG_METRIC_SUCCESS] = {"Success", "Operation", "counter", "Calls that were answered with 2xx"},
     [KVG_METRIC_LATENCY_MS] = {"Latency", "Operation", "summary",
                                "Milliseconds from the request to the end of the answer"},
+    [KVG_METRIC_OUTGOING_BYTES] = {"OutgoingBytes", "Operation", "counter",
+                                   "Bytes of answers, heads included"},
     [KVG_METRIC_PUT_REQUESTS] = {"PutMedia_Requests", "StreamName", "counter", "PutMedia.Requests"},
     [KVG_METRIC_PUT_SUCCESS] = {"PutMedia_Success", "StreamName", "counter",
                                 "PutMedia.Success: fragments that were persisted"},

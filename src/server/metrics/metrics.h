@@ -10,6 +10,7 @@ typedef enum {
     KVG_METRIC_REQUESTS, /* of any operation; its name is the label Operation */
     KVG_METRIC_SUCCESS,
     KVG_METRIC_LATENCY_MS,
+    KVG_METRIC_OUTGOING_BYTES,
     /* of a stream */
     KVG_METRIC_PUT_REQUESTS,
     KVG_METRIC_PUT_SUCCESS,

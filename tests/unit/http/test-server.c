@@ -119,17 +119,26 @@ hear(int fd, const char *until)
 }
 
 static KvgHttpServer *
-start(Shared *shared, SSL_CTX *tls)
+start_with(Shared *shared, SSL_CTX *tls, unsigned max_connections)
 {
     g_autoptr(GError) error = NULL;
     memset(shared, 0, sizeof *shared);
     pthread_mutex_init(&shared->lock, NULL);
     pthread_cond_init(&shared->changed, NULL);
-    const KvgHttpServerOptions options = {
-        .handler = handle, .user_data = shared, .tls = tls, .head_timeout_ms = 3000};
+    const KvgHttpServerOptions options = {.handler = handle,
+                                          .user_data = shared,
+                                          .tls = tls,
+                                          .max_connections = max_connections,
+                                          .head_timeout_ms = 3000};
     KvgHttpServer *server = kvg_http_server_start(&options, &error);
     g_assert_no_error(error);
     return server;
+}
+
+static KvgHttpServer *
+start(Shared *shared, SSL_CTX *tls)
+{
+    return start_with(shared, tls, 0);
 }
 
 static void
@@ -237,6 +246,37 @@ test_wake(void)
     g_autofree char *reply = hear(fd, "}");
     g_assert_nonnull(strstr(reply, "{\"woken\":true}"));
     close(fd);
+    kvg_http_server_stop(server, 1000);
+}
+
+/* Three places: one handler at work, two peers that only sit there. A newcomer is served, one of
+ * the two has to go, and the handler is not disturbed. */
+static void
+test_makes_room(void)
+{
+    Shared shared;
+    KvgHttpServer *server = start_with(&shared, NULL, 3);
+    const uint16_t port = kvg_http_server_port(server);
+    const int busy = dial(port);
+    say(busy, "POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+    wait_for_handler(&shared);
+    const int silent = dial(port);
+    const int slow = dial(port);
+    say(slow, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12");
+    for (int i = 0; i < 5; i++) {
+        const int fd = dial(port);
+        say(fd, "GET /ignore HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        g_autofree char *reply = hear(fd, NULL);
+        g_assert_nonnull(strstr(reply, "200 OK"));
+        g_assert_cmpuint(kvg_http_server_connections(server), <=, 3);
+        close(fd);
+    }
+    kvg_http_wake(shared.waiting);
+    g_autofree char *reply = hear(busy, "}");
+    g_assert_nonnull(strstr(reply, "{\"woken\":true}"));
+    close(busy);
+    close(silent);
+    close(slow);
     kvg_http_server_stop(server, 1000);
 }
 
@@ -359,6 +399,7 @@ main(int argc, char **argv)
     g_test_add_func("/http/server/head-too-large", test_head_too_large);
     g_test_add_func("/http/server/continue-full-duplex", test_continue);
     g_test_add_func("/http/server/wake", test_wake);
+    g_test_add_func("/http/server/makes-room", test_makes_room);
     g_test_add_func("/http/server/stop", test_stop);
     g_test_add_func("/http/server/tls", test_tls);
     return g_test_run();
