@@ -8,6 +8,7 @@
 #define FRAME_BYTES 3000
 #define CLOSE_MS 60000
 #define SHORT_CLOSE_MS 500
+#define SETTLE_US (30 * G_USEC_PER_SEC)
 #define NAMED_US (5 * G_USEC_PER_SEC)
 /* Far below any wait for a network, far above what a busy machine adds to writing a frame. */
 #define PUT_US (G_USEC_PER_SEC)
@@ -182,6 +183,20 @@ put_frames(RowRun *run)
     }
 }
 
+/* All but the open fragment is settled, so that what is counted is counted before the last look at
+ * it. */
+static void
+wait_settled(RowRun *run)
+{
+    const int64_t until_us = g_get_monotonic_time() + SETTLE_US;
+    KvgStreamStats stats;
+    do {
+        g_usleep(10000);
+        kvg_stream_get_stats(run->camera.stream, &stats);
+    } while (stats.frames_persisted + stats.frames_dropped + GOP < stats.frames_put &&
+             g_get_monotonic_time() < until_us);
+}
+
 static void *
 row_thread(void *data)
 {
@@ -202,6 +217,8 @@ row_thread(void *data)
         kvg_proxy_set(run->proxy, NULL);
         kvg_proxy_set(run->credentials_proxy, NULL);
         open_camera(run, true);
+    } else {
+        wait_settled(run);
     }
     close_camera(run, CLOSE_MS);
     kvg_proxy_get_counts(run->proxy, &run->counts);
