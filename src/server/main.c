@@ -6,6 +6,7 @@
 #include "server/auth/session.h"
 #include "server/control/quotas.h"
 #include "server/iot/ca.h"
+#include "server/maintain.h"
 #include "server/mqtt/broker.h"
 #include "server/mqtt/rest.h"
 #include "server/options.h"
@@ -386,6 +387,8 @@ main(int argc, char **argv)
         printf("kvg-server %s\n", KVG_VERSION);
         return EXIT_SUCCESS;
     }
+    if (kvg_server_maintains(&arguments))
+        return kvg_server_maintain(&arguments);
     sigset_t signals;
     block_signals(&signals);
     raise_file_limit();

@@ -14,6 +14,7 @@ kvg_server_arguments_clear(KvgServerArguments *arguments)
     g_free(arguments->listen_address);
     g_free(arguments->region);
     g_free(arguments->account);
+    g_free(arguments->backup_path);
     memset(arguments, 0, sizeof *arguments);
 }
 
@@ -116,6 +117,7 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
     int max_streams = 10000, max_connections = 4096;
     g_autofree char *change_time = NULL;
     gboolean version = false, call_rates = false;
+    gboolean does_check = false, does_repair = false, does_compact = false;
     const GOptionEntry entries[] = {
         {"data", 0, 0, G_OPTION_ARG_FILENAME, &a->data_path, "Folder for state and video", "DIR"},
         {"listen", 0, 0, G_OPTION_ARG_STRING, &a->listen_address,
@@ -137,6 +139,14 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
          "How long a stream is CREATING, UPDATING or DELETING (0ms)", "TIME"},
         {"max-connections", 0, 0, G_OPTION_ARG_INT, &max_connections,
          "Connections at once, for each port (4096)", "N"},
+        {"check", 0, 0, G_OPTION_ARG_NONE, &does_check,
+         "Read all stored video, say what is damaged, and end (1 if anything is)", NULL},
+        {"repair", 0, 0, G_OPTION_ARG_NONE, &does_repair,
+         "Make the index again from the video, without what is damaged, and end", NULL},
+        {"compact", 0, 0, G_OPTION_ARG_NONE, &does_compact,
+         "Write mostly empty files of video anew, and end", NULL},
+        {"backup", 0, 0, G_OPTION_ARG_FILENAME, &a->backup_path,
+         "Copy all of --data to a new folder, also while a server uses it, and end", "DIR"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Show the version", NULL},
         {0},
     };
@@ -149,6 +159,9 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
     if (!g_option_context_parse_strv(context, &all, error))
         return false;
     a->show_version = version;
+    a->does_check = does_check;
+    a->does_repair = does_repair;
+    a->does_compact = does_compact;
     a->mqtt_port_is_free = mqtt_port == -1;
     a->mqtt_port = KVG_SERVER_MQTT_PORT;
     if (version)

@@ -17,6 +17,8 @@ typedef struct {
     unsigned max_streams, max_connections;
     int64_t change_ms;
     bool has_call_rates;
+    bool does_check, does_repair, does_compact; /* instead of serving */
+    char *backup_path;
     bool show_version;
 } KvgServerArguments;
 void kvg_server_arguments_clear(KvgServerArguments *arguments);

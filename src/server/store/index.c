@@ -411,13 +411,22 @@ kvg_store_index_take_expired(
     KvgStoreIndex *index, const char *stream_arn, int64_t before_ms, size_t max, GError **error)
 {
     g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(KvgLogRecord));
-    g_array_set_clear_func(taken, (GDestroyNotify)kvg_log_record_clear);
+    g_array_set_clear_func(taken, kvg_log_record_destroy);
     pthread_mutex_lock(&index->write_lock);
     const bool ok = take_expired(index, stream_arn, before_ms, max, taken, error);
     if (!ok)
         sqlite3_exec(index->writer, "ROLLBACK", NULL, NULL, NULL);
     pthread_mutex_unlock(&index->write_lock);
     return ok ? g_steal_pointer(&taken) : NULL;
+}
+
+uint64_t
+kvg_store_index_count(KvgStoreIndex *index)
+{
+    pthread_mutex_lock(&index->read_lock);
+    const int64_t count = kvg_sql_int(index->reader, 0, "SELECT count(*) FROM fragment", "");
+    pthread_mutex_unlock(&index->read_lock);
+    return (uint64_t)count;
 }
 
 bool

@@ -44,4 +44,5 @@ bool kvg_store_index_find(KvgStoreIndex *index,
  */
 GArray *kvg_store_index_take_expired(
     KvgStoreIndex *index, const char *stream_arn, int64_t before_ms, size_t max, GError **error);
+uint64_t kvg_store_index_count(KvgStoreIndex *index);
 bool kvg_store_index_uses(KvgStoreIndex *index, uint64_t segment);

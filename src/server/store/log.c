@@ -25,6 +25,12 @@ kvg_log_record_clear(KvgLogRecord *record)
     *record = (KvgLogRecord){0};
 }
 
+void
+kvg_log_record_destroy(void *record)
+{
+    kvg_log_record_clear(record);
+}
+
 static size_t
 payload_len(const KvgLogRecord *record)
 {

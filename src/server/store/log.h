@@ -27,6 +27,7 @@ typedef struct {
 } KvgLogRecord;
 void kvg_log_record_clear(KvgLogRecord *record);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgLogRecord, kvg_log_record_clear)
+void kvg_log_record_destroy(void *record); /* the same, for arrays of records */
 uint64_t kvg_log_record_end(const KvgLogRecord *record);
 
 char *kvg_log_path(const char *folder, uint64_t segment);

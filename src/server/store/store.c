@@ -165,7 +165,7 @@ static bool
 store_batch(KvgStore *store, GQueue *batch, GError **error)
 {
     g_autoptr(GArray) records = g_array_new(FALSE, FALSE, sizeof(KvgLogRecord));
-    g_array_set_clear_func(records, (GDestroyNotify)kvg_log_record_clear);
+    g_array_set_clear_func(records, kvg_log_record_destroy);
     const KvgLogPosition mark = store->writer.at;
     bool ok = check_space(store, error);
     for (GList *at = batch->head; ok && at != NULL; at = at->next) {
@@ -320,7 +320,7 @@ recover_segment(
     if (fd < 0 || fstat(fd, &info) < 0)
         return fail_errno(error, path, "open");
     g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(KvgLogRecord));
-    g_array_set_clear_func(found, (GDestroyNotify)kvg_log_record_clear);
+    g_array_set_clear_func(found, kvg_log_record_destroy);
     Scan scan = {.store = store,
                  .fd = fd,
                  .segment = segment,
@@ -364,8 +364,10 @@ trusted_position(KvgStore *store, const GArray *segments)
 }
 
 static bool
-recover(KvgStore *store, GError **error)
+recover(KvgStore *store, bool is_suspicious, GError **error)
 {
+    if (is_suspicious)
+        kvg_store_index_forget(store->index);
     g_autoptr(GArray) segments = kvg_log_list(store->log_path, error);
     if (segments == NULL)
         return false;
@@ -376,7 +378,7 @@ recover(KvgStore *store, GError **error)
         if (segment < from.segment)
             continue;
         /* Only what was written last can be torn; reading all video again would take hours. */
-        const bool is_tail = from.segment != 0 || i + 2 >= segments->len;
+        const bool is_tail = is_suspicious || from.segment != 0 || i + 2 >= segments->len;
         const uint64_t offset = segment == from.segment ? from.offset : 0;
         if (!recover_segment(store, segment, offset, is_last, is_tail, error))
             return false;
@@ -570,7 +572,8 @@ kvg_store_open(const KvgStoreOptions *options, GError **error)
     g_autofree char *index = g_build_filename(options->path, "index.db", NULL);
     if (!kvg_dir_make(options->path, 0700, error) || !kvg_dir_make(store->log_path, 0700, error) ||
         !lock_folder(store, options->path, error) || !open_vault(store, options, error) ||
-        (store->index = kvg_store_index_open(index, error)) == NULL || !recover(store, error))
+        (store->index = kvg_store_index_open(index, error)) == NULL ||
+        !recover(store, options->is_suspicious, error))
         return NULL;
     store->shared.first_busy = store->writer.at.segment;
     delete_unused_segments(store);

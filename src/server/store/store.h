@@ -14,7 +14,8 @@ typedef struct {
     const char *path;            /* required: folder; made if absent, 0700 */
     uint64_t segment_bytes;      /* 0: 256 MiB */
     const char *master_key_path; /* NULL: PATH/master.key, made at the first open */
-    uint64_t reserve_bytes;      /* 0: 256 MiB: refuse new fragments when the disk has less free */
+    bool is_suspicious; /* make the index again and read all video on the way, which takes long */
+    uint64_t reserve_bytes; /* 0: 256 MiB: refuse new fragments when the disk has less free */
 } KvgStoreOptions;
 
 KvgStore *kvg_store_open(const KvgStoreOptions *options, GError **error);

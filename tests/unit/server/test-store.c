@@ -1,6 +1,7 @@
 /* The store of fragments: what was called back as stored is there, byte for byte, after a kill at
  * any moment, a lost or stale index, a torn tail; damage and expiry cost exactly what they must. */
 #include "os/file.h"
+#include "server/store/care.h"
 #include "server/store/store.h"
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -353,6 +354,17 @@ test_flipped_bits(Fixture *f, const void *data)
     }
 }
 
+static unsigned
+count_segments(const Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->root, name, "log", NULL);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+    while (g_dir_read_name(dir) != NULL)
+        n++;
+    return n;
+}
+
 static GError *
 open_fails(const Fixture *f, const char *name)
 {
@@ -542,6 +554,116 @@ test_many_threads(Fixture *f, const void *data)
                   N_THREADS * N_EACH);
 }
 
+/* ---- care ---- */
+
+static void
+count_line(const char *line, void *user_data)
+{
+    (*(unsigned *)user_data)++;
+}
+
+static KvgStoreCheck
+check_store(const Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->root, name, NULL);
+    g_autoptr(GError) error = NULL;
+    KvgStoreCheck result;
+    unsigned lines = 0;
+    g_assert_true(kvg_store_check(&(KvgStoreOptions){.path = path, .reserve_bytes = 1}, &result,
+                                  count_line, &lines, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(lines, ==, 1 + result.damaged + result.not_listed);
+    return result;
+}
+
+/* A flipped byte is found and named, and a repair leaves its fragment out and no other. */
+static void
+test_check_and_repair(Fixture *f, const void *data)
+{
+    f->segment_bytes = 2000;
+    {
+        g_autoptr(KvgStore) store = open_store(f, "a");
+        store_range(store, ARN, 1, 20);
+        g_autofree char *busy = g_build_filename(f->root, "a", NULL);
+        KvgStoreCheck result;
+        g_autoptr(GError) error = NULL;
+        g_assert_false(
+            kvg_store_check(&(KvgStoreOptions){.path = busy}, &result, NULL, NULL, &error));
+        g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    }
+    KvgStoreCheck result = check_store(f, "a");
+    g_assert_cmpuint(result.fragments, ==, 20);
+    g_assert_cmpuint(result.damaged + result.not_listed + result.not_there, ==, 0);
+
+    g_autofree char *file = log_file(f, "a", 1);
+    g_auto(KvgFd) fd = open(file, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(pwrite(fd, "!", 1, (off_t)(HEAD + 7)), ==, 1);
+    result = check_store(f, "a");
+    g_assert_cmpuint(result.damaged, ==, 1);
+    g_assert_cmpuint(result.not_listed + result.not_there, ==, 0);
+
+    g_autofree char *path = g_build_filename(f->root, "a", NULL);
+    g_autoptr(GError) error = NULL;
+    const KvgStoreOptions options = {.path = path, .segment_bytes = 2000, .reserve_bytes = 1};
+    g_assert_true(kvg_store_repair(&options, &error));
+    g_assert_no_error(error);
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    assert_there(store, ARN, 2, 20);
+    g_autoptr(GError) gone = NULL;
+    g_assert_false(is_there(store, ARN, 1, &gone));
+    g_assert_error(gone, KVG_ERROR, KVG_ERROR_NOT_FOUND);
+}
+
+static void
+test_compact(Fixture *f, const void *data)
+{
+    f->segment_bytes = 4000;
+    {
+        g_autoptr(KvgStore) store = open_store(f, "a");
+        /* Every segment keeps one fragment of the stream that stays. */
+        for (unsigned n = 1; n <= 60; n++)
+            store_range(store, n % 10 == 0 ? OTHER : ARN, n, n);
+        g_autoptr(GError) error = NULL;
+        g_assert_true(kvg_store_expire(store, ARN, INT64_MAX, &error));
+    }
+    const unsigned before = count_segments(f, "a");
+    g_autofree char *path = g_build_filename(f->root, "a", NULL);
+    const KvgStoreOptions options = {.path = path, .segment_bytes = 4000, .reserve_bytes = 1};
+    g_autoptr(GError) error = NULL;
+    uint64_t freed_bytes;
+    unsigned lines = 0;
+    g_assert_true(kvg_store_compact(&options, &freed_bytes, count_line, &lines, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(freed_bytes, >, 0);
+    g_assert_cmpuint(lines, >, 0);
+    const KvgStoreCheck result = check_store(f, "a");
+    g_assert_cmpuint(result.fragments, ==, 6);
+    g_assert_cmpuint(result.damaged + result.not_listed + result.not_there, ==, 0);
+    g_assert_cmpuint(count_segments(f, "a"), <=, before);
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    for (unsigned n = 10; n <= 60; n += 10)
+        assert_there(store, OTHER, n, n);
+    store_range(store, ARN, 100, 103);
+    assert_there(store, ARN, 100, 103);
+}
+
+static void
+test_backup(Fixture *f, const void *data)
+{
+    f->segment_bytes = 2000;
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    store_range(store, ARN, 1, 30);
+    g_autofree char *from = g_build_filename(f->root, "a", NULL);
+    g_autofree char *to = g_build_filename(f->root, "b", NULL);
+    g_autoptr(GError) error = NULL;
+    g_assert_true(kvg_store_backup(&(KvgStoreOptions){.path = from}, to, &error));
+    g_assert_no_error(error);
+    store_range(store, ARN, 31, 40);
+    g_autoptr(KvgStore) copy = open_store(f, "b");
+    assert_there(copy, ARN, 1, 30);
+    g_assert_false(is_there(copy, ARN, 31, NULL));
+}
+
 /* ---- kill -9 ---- */
 
 static Wait in_flight = WAIT_INIT;
@@ -621,6 +743,9 @@ main(int argc, char **argv)
     ADD("flipped-bits", test_flipped_bits);
     ADD("encryption", test_encryption);
     ADD("format", test_format);
+    ADD("check-and-repair", test_check_and_repair);
+    ADD("compact", test_compact);
+    ADD("backup", test_backup);
     ADD("expire", test_expire);
     ADD("full-disk", test_full_disk);
     ADD("many-threads", test_many_threads);
