@@ -19,6 +19,7 @@ typedef struct {
     KvgFd lock;
     KvgVault *vault;
     KvgStoreIndex *index;
+    bool has_index; /* false: it is yet to be made from the log, so nothing can be amiss with it */
     GArray *segments;
     KvgStoreSay say;
     void *user_data;
@@ -72,7 +73,7 @@ care_open(Care *care, const KvgStoreOptions *options, GError **error)
     g_autofree char *key = key_path_of(options);
     care->folder = g_strdup(options->path);
     care->log_path = g_build_filename(options->path, "log", NULL);
-    care->lock = open(lock, O_RDWR | O_CLOEXEC);
+    care->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (care->lock < 0)
         return fail_errno(error, lock, "open");
     if (flock(care->lock, LOCK_EX | LOCK_NB) < 0) {
@@ -81,6 +82,7 @@ care_open(Care *care, const KvgStoreOptions *options, GError **error)
                     options->path);
         return false;
     }
+    care->has_index = g_file_test(index, G_FILE_TEST_EXISTS);
     care->vault = kvg_vault_open(key, false, error);
     care->index = care->vault != NULL ? kvg_store_index_open(index, error) : NULL;
     care->segments = care->index != NULL ? kvg_log_list(care->log_path, error) : NULL;
@@ -121,7 +123,7 @@ check_record(const Care *care, int fd, const KvgLogRecord *record, KvgStoreCheck
     if (!kvg_log_read_payload(fd, care->vault, record, &header, &media, &problem)) {
         result->damaged++;
         say(care, "%s: %s", record->stream_arn, problem->message);
-    } else if (!is_listed_here(care, record)) {
+    } else if (care->has_index && !is_listed_here(care, record)) {
         result->not_listed++;
         say(care, "%s: fragment %s is not in the index", record->stream_arn, record->info.number);
     }
