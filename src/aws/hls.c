@@ -62,10 +62,11 @@ session_arguments(const KvgHlsRequest *request)
         request->on_demand ? ON_DEMAND_FRAGMENTS : LIVE_FRAGMENTS);
     json_t *selector = json_pack("{s:s}", "FragmentSelectorType", "PRODUCER_TIMESTAMP");
     if (request->on_demand) {
-        const int64_t now_s = kvg_clock_wall_ms() / 1000;
-        json_object_set_new(selector, "TimestampRange",
-                            json_pack("{s:I, s:I}", "StartTimestamp", (json_int_t)now_s - 3600,
-                                      "EndTimestamp", (json_int_t)now_s));
+        /* Whole seconds, rounded up: what ended a moment ago belongs to it. */
+        const json_int_t end_s = kvg_clock_wall_ms() / 1000 + 1;
+        json_object_set_new(
+            selector, "TimestampRange",
+            json_pack("{s:I, s:I}", "StartTimestamp", end_s - 3600, "EndTimestamp", end_s));
     }
     json_object_set_new(arguments, "HLSFragmentSelector", selector);
     return arguments;
