@@ -223,8 +223,10 @@ kvg_session_lose(KvgSession *session,
     actions->abort |= kvg_session_bit_of(session, call);
     drop_call(session, call, end);
     session->is_parked = false;
-    if (is_limit)
+    if (is_limit) {
         session->is_exclusive = true;
+        session->exclusive_until_us = event->now_us + EXCLUSIVE_US;
+    }
     if (session->is_exclusive)
         session->turn = KVG_LANE_LIVE;
     /* An endpoint that has answered in words is the right one, unless it says otherwise. */

@@ -100,6 +100,8 @@ advance(KvgSession *session, int64_t now_us, KvgSessionActions *actions)
         close_session(session, actions);
         return;
     }
+    if (now_us >= session->exclusive_until_us)
+        session->is_exclusive = false;
     int64_t at_us = INT64_MAX;
     const bool opens = kvg_session_may_open(session, KVG_LANE_LIVE, now_us, &at_us) ||
                        kvg_session_may_open(session, KVG_LANE_BACKLOG, now_us, &at_us);

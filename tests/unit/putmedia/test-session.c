@@ -960,6 +960,21 @@ test_exclusive(Fixture *x, gconstpointer unused)
     expect_calls(x, 1, 0);
     g_assert_cmpint(kvg_session_lane(x->session, 0), ==, KVG_LANE_LIVE);
     g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 21);
+    /* Not believed for ever: later a second call is tried again, and refused again at no cost. */
+    open_call(x, 0);
+    send_fragment(x, 0, 21);
+    persist(x, 0, 21);
+    for (int i = 0; i < 2; i++) {
+        x->now_us += 31 * MINUTE;
+        kvg_session_note_sent(x->session, 0, x->now_us, false);
+        acknowledge(x, 0, KVG_ACK_IDLE, 0, 0);
+        expect_calls(x, 2, 0);
+        fail_call(x, 1, KVG_ERROR_THROTTLED, "ConnectionLimitExceededException");
+        expect_calls(x, 0, 2);
+        expect_state(x, KVG_SESSION_STREAMING);
+        pass_time(x, 20 * SECOND);
+        expect_calls(x, 0, 0);
+    }
 }
 
 static void
