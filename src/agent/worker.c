@@ -243,6 +243,37 @@ set_text(json_t *object, const char *key, const char *value)
     json_object_set_new(object, key, valid != NULL ? json_string(valid) : json_null());
 }
 
+/* Why frames were dropped, what became of the sessions, what is wrong. */
+static void
+add_upload_stats(json_t *out, const KvgStreamStats *stats)
+{
+    g_autoptr(json_t) ends = json_object();
+    for (int i = 0; i < KVG_STREAM_N_ENDS; i++)
+        set_int(ends, kvg_stream_end_to_string((KvgStreamEnd)i), (int64_t)stats->session_ends[i]);
+    set_int(out, "frames_dropped_invalid", (int64_t)stats->frames_dropped_invalid);
+    set_int(out, "frames_dropped_full", (int64_t)stats->frames_dropped_full);
+    set_int(out, "frames_dropped_evicted", (int64_t)stats->frames_dropped_evicted);
+    set_int(out, "frames_dropped_refused", (int64_t)stats->frames_dropped_refused);
+    set_int(out, "timestamps_repaired", (int64_t)stats->timestamps_repaired);
+    set_int(out, "fragments_resent", (int64_t)stats->fragments_resent);
+    set_int(out, "bytes_sent", (int64_t)stats->bytes_sent);
+    set_int(out, "sessions", (int64_t)stats->sessions);
+    json_object_set(out, "session_ends", ends);
+    set_int(out, "acks_error", (int64_t)stats->acks_error);
+    set_int(out, "last_error_id", stats->last_error_id);
+    set_int(out, "throttled", (int64_t)stats->throttled);
+    set_int(out, "failures", (int64_t)stats->failures);
+    set_int(out, "clock_corrections", (int64_t)stats->clock_corrections);
+    set_int(out, "clock_offset_ms", stats->clock_offset_ms);
+    set_int(out, "connect_ms", stats->connect_ms);
+    set_int(out, "buffering_latency_ms", stats->buffering_latency_ms);
+    set_int(out, "received_latency_ms", stats->received_latency_ms);
+    set_int(out, "spool_fragments", (int64_t)stats->spool_fragments);
+    set_int(out, "spool_damaged", (int64_t)stats->spool_damaged);
+    set_int(out, "spool_failures", (int64_t)stats->spool_failures);
+    set_text(out, "spool_trouble", stats->spool_trouble);
+}
+
 static void
 add_stream_stats(json_t *out, const Entry *entry, const KvgStreamStats *stats, int64_t now_us)
 {
@@ -281,6 +312,7 @@ report(Entry *entry)
         kvg_hub_stream_get_stats(entry->stream, &stats);
         measure_rates(entry, &stats, now_us);
         add_stream_stats(out, entry, &stats, now_us);
+        add_upload_stats(out, &stats);
     }
     set_text(out, "state", kvg_camera_state_to_string(entry->machine.state));
     set_text(out, "reason", entry->machine.reason);

@@ -91,12 +91,32 @@ kvg_report_metric(GObject *object,
     g_signal_emit(object, signals[SIGNAL_STREAM_CLIENT_METRIC], 0, &metric);
 }
 
+static void
+add_uint64(GstStructure *out, const char *name, uint64_t value)
+{
+    gst_structure_set(out, name, G_TYPE_UINT64, value, NULL);
+}
+
+static void
+add_reasons(GstStructure *out, const KvgStreamStats *stats)
+{
+    add_uint64(out, "frames-dropped-invalid", stats->frames_dropped_invalid);
+    add_uint64(out, "frames-dropped-full", stats->frames_dropped_full);
+    add_uint64(out, "frames-dropped-evicted", stats->frames_dropped_evicted);
+    add_uint64(out, "frames-dropped-refused", stats->frames_dropped_refused);
+    for (int i = 0; i < KVG_STREAM_N_ENDS; i++) {
+        g_autofree char *name =
+            g_strconcat("sessions-ended-", kvg_stream_end_to_string((KvgStreamEnd)i), NULL);
+        add_uint64(out, name, stats->session_ends[i]);
+    }
+}
+
 GstStructure *
 kvg_report_stats(const KvgStreamStats *stats, const KvgWriterStats *writer)
 {
     if (stats == NULL)
         return gst_structure_new("kvg-stats", "state", G_TYPE_STRING, "closed", NULL);
-    return gst_structure_new(
+    GstStructure *out = gst_structure_new(
         "kvg-stats", "state", G_TYPE_STRING, kvg_stream_state_to_string(stats->state), "reason",
         G_TYPE_STRING, stats->reason,
         /* what came */
@@ -115,5 +135,10 @@ kvg_report_stats(const KvgStreamStats *stats, const KvgWriterStats *writer)
         "bytes-sent", G_TYPE_UINT64, stats->bytes_sent, "sessions", G_TYPE_UINT64, stats->sessions,
         "failures", G_TYPE_UINT64, stats->failures, "acks-error", G_TYPE_UINT64, stats->acks_error,
         "last-error-id", G_TYPE_INT, stats->last_error_id, "ack-latency-ms", G_TYPE_INT64,
-        stats->last_ack_latency_ms, "metadata", G_TYPE_UINT64, stats->metadata_put, NULL);
+        stats->last_ack_latency_ms, "metadata", G_TYPE_UINT64, stats->metadata_put,
+        "fragments-resent", G_TYPE_UINT64, stats->fragments_resent, "throttled", G_TYPE_UINT64,
+        stats->throttled, "clock-corrections", G_TYPE_UINT64, stats->clock_corrections,
+        "clock-offset-ms", G_TYPE_INT64, stats->clock_offset_ms, NULL);
+    add_reasons(out, stats);
+    return out;
 }

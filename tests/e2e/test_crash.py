@@ -35,7 +35,11 @@ def assert_camera_unharmed(what):
         and camera["fragments"] - camera["fragments_persisted"] <= 2
         for camera in site.status().values()))
     for name, camera in site.status().items():
-        assert camera["frames_dropped"] == 0, (what, camera)
+        dropped = [key for key in camera if key.startswith("frames_dropped") and camera[key] != 0]
+        assert dropped == [] and "frames_dropped_evicted" in camera, (what, camera)
+        ends = camera["session_ends"]
+        assert ends["lost"] + ends["service"] > 0 and camera["failures"] > 0, (what, camera)
+        assert camera["sessions"] > sum(ends.values()) and camera["spool_trouble"] is None, (what, camera)
         assert camera["restarts"] == 0, (what, camera)
         assert camera["fragments_dropped"] == 0, (what, camera)
         gaps = kvgtest.find_gaps(site.playlist(name))

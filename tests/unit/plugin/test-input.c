@@ -427,6 +427,8 @@ test_microphone_stops(void)
         put_second(sink, s, true, true);
     g_assert_cmpuint(sink_stat(sink, "track-changes"), ==, 2);
     g_assert_cmpuint(sink_stat(sink, "frames-dropped"), ==, 0);
+    g_assert_cmpuint(sink_stat(sink, "frames-dropped-evicted"), ==, 0);
+    g_assert_cmpuint(sink_stat(sink, "sessions-ended-lost"), ==, 0);
     sink_stop(sink);
     g_autoptr(Stored) stored = stored_read(sink);
     g_assert_cmpuint(stored_count(stored, 1), ==, 20 * 25);
