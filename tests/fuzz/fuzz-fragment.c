@@ -18,6 +18,7 @@ play_track(const KvgFragmentReader *reader, const KvgTrack *track, KvgMp4 *mp4)
     g_assert((codec != NULL) == (init != NULL));
     g_autoptr(GBytes) segment =
         kvg_fragment_reader_write(reader, track->number, 1, 10000, LENGTH_MS, NULL);
+    g_assert(segment == NULL || init != NULL);
     g_autoptr(GArray) samples = kvg_fragment_reader_samples(reader, track->number);
     const KvgMp4Sample *data = (const KvgMp4Sample *)(void *)samples->data;
     g_autoptr(GArray) parts = kvg_parts_cut(samples, track->type == KVG_TRACK_AUDIO, LENGTH_MS);
@@ -56,5 +57,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < n; i++)
         play_track(reader, &tracks[i], mp4);
     g_autoptr(GBytes) head = kvg_mp4_write_head(mp4);
+    g_assert(g_bytes_get_size(head) > 0);
     return 0;
 }
