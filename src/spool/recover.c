@@ -122,7 +122,9 @@ recover_segment(KvgSpool *spool, const Found *found, bool is_newest, GError **er
     g_auto(KvgSpoolScan) scan = {.fd = file->fd,
                                  .sequence = found->sequence,
                                  .newest = n > 0 ? kvg_spool_at(spool, n - 1)->number - 1 : 0,
-                                 .checks_payloads = is_newest};
+                                 .in_memory = found->place == KVG_SPOOL_IN_MEMORY,
+                                 .checks_payloads =
+                                     is_newest || found->place == KVG_SPOOL_IN_MEMORY};
     if (!kvg_spool_scan(&scan))
         return kvg_spool_fail(error, errno, path, "read");
     const bool is_on_disk = found->place == KVG_SPOOL_ON_DISK && !spool->is_read_only;

@@ -140,8 +140,8 @@ read_head(const KvgSpoolScan *scan, uint64_t offset, KvgRecord *record)
 {
     static const uint8_t end[KVG_SEGMENT_END_BYTES];
     uint8_t head[KVG_RECORD_HEAD_BYTES];
-    if (offset + sizeof end <= scan->size && read_exactly(scan->fd, head, sizeof end, offset) &&
-        memcmp(head, end, sizeof end) == 0)
+    if (scan->in_memory && offset + sizeof end <= scan->size &&
+        read_exactly(scan->fd, head, sizeof end, offset) && memcmp(head, end, sizeof end) == 0)
         return FOUND_END;
     if (offset + sizeof head > scan->size)
         return FOUND_CUT;
@@ -167,9 +167,12 @@ walk_records(Walk *walk)
             scan->size = offset;
             break;
         }
+        const uint64_t end = offset;
         offset = find_next(scan, offset + 1);
-        scan->is_torn = found == FOUND_CUT && offset == scan->size;
+        scan->is_torn = offset == scan->size && (found == FOUND_CUT || scan->in_memory);
         scan->n_damaged += !scan->is_torn;
+        if (scan->is_torn && scan->in_memory)
+            scan->size = end;
     }
     close_fragment(walk);
     g_clear_pointer(&walk->tracks, g_bytes_unref);

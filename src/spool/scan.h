@@ -9,12 +9,13 @@ typedef struct {
     int fd;
     uint64_t sequence;    /* of the segment, for the fragments found */
     uint64_t newest;      /* fragments with this number or less are damage */
+    bool in_memory;       /* it may have been written over: behind its end are old bytes */
     bool checks_payloads; /* of frames; those of tracks always are */
     /* out */
     GArray *fragments; /* KvgSpoolFragment with frames, complete; begun_us is wall clock * 1000 */
     unsigned version;
     uint32_t salt;
-    uint64_t size;
+    uint64_t size;      /* in memory without what is behind the last whole record */
     unsigned n_damaged; /* places where records are damaged */
     bool is_torn;       /* the last record is not all there, as a crash leaves it */
 } KvgSpoolScan;

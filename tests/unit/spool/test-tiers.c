@@ -515,6 +515,42 @@ test_cost(Fixture *f, const void *data)
     g_assert_cmpuint(count_entries("/proc/self/fd"), ==, fds);
 }
 
+/* A kill tore the last record of a segment that was written over an older one: it seems to be all
+ * there, but its bytes are not. Two runs later, when it is not the newest any more and has been
+ * moved, its fragment has every whole frame. */
+static void
+test_torn_over_old(Fixture *f, const void *data)
+{
+    g_auto(Places) p = places(f, KVG_SPOOL_TIER_MEMORY);
+    KvgSpool *spool = open_with(&p.options);
+    put_tracks(spool, "x");
+    put_fragments(spool, 1, 2);
+    close_spool(spool);
+    g_autofree char *path = g_build_filename(p.memory, "0000000000000000.seg", NULL);
+    g_autofree char *content = NULL;
+    size_t len;
+    g_assert_true(g_file_get_contents(path, &content, &len, NULL));
+    const size_t record = 56 + LEN, old = 5000;
+    g_autofree char *torn = g_malloc0(len + record + old);
+    memcpy(torn, content, len);
+    memcpy(torn + len, content + len - record, 56); /* the head of one more frame */
+    memset(torn + len + 56, 'o', LEN + old);
+    g_assert_true(g_file_set_contents(path, torn, (gssize)(len + record + old), NULL));
+    p.options.tier = KVG_SPOOL_TIER_AUTO;
+    for (uint64_t n = 3; n <= 4; n++) {
+        spool = open_with(&p.options);
+        g_assert_cmpuint(stats_of(spool).torn_records, ==, 0);
+        put_tracks(spool, "x");
+        put_fragments(spool, n, n);
+        close_spool(spool);
+    }
+    spool = open_with(&p.options);
+    for (uint64_t n = 1; n <= 4; n++)
+        g_assert_cmpuint(read_fragment(spool, n, LEN), ==, FRAMES);
+    assert_drained(spool);
+    close_spool(spool);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -525,6 +561,7 @@ main(int argc, char **argv)
     ADD("auto/close", test_auto_close);
     ADD("auto/memory-limit", test_memory_limit);
     ADD("auto/two-copies", test_two_copies);
+    ADD("auto/torn-over-old", test_torn_over_old);
     ADD("memory", test_memory);
     ADD("change-of-tier", test_change_of_tier);
     ADD("age", test_age);
