@@ -2,7 +2,7 @@
  * lock, and reads the bytes of records without it. */
 #include "base/bytes.h"
 #include "os/log.h"
-#include "spool/private.h"
+#include "spool/scan.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <kvg/error.h>
@@ -184,7 +184,8 @@ static void
 skip_damaged(KvgSpoolReader *reader, uint64_t number, KvgSpoolEvent *event)
 {
     KvgSpool *spool = reader->spool;
-    const bool is_gone = reader->file == NULL;
+    const bool is_gone =
+        reader->file == NULL || !kvg_spool_scan_is_still(reader->file->fd, reader->salt);
     pthread_mutex_lock(&spool->lock);
     spool->shared.torn_records += !is_gone;
     kvg_spool_remove(spool, number);

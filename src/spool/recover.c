@@ -127,6 +127,8 @@ recover_segment(KvgSpool *spool, const Found *found, bool is_newest, GError **er
                                      is_newest || found->place == KVG_SPOOL_IN_MEMORY};
     if (!kvg_spool_scan(&scan))
         return kvg_spool_fail(error, errno, path, "read");
+    if (spool->is_read_only && !kvg_spool_scan_is_still(file->fd, scan.salt))
+        return true; /* its owner needed it no more, and began another one in it */
     const bool is_on_disk = found->place == KVG_SPOOL_ON_DISK && !spool->is_read_only;
     const KvgSpoolSegment segment = {.sequence = found->sequence,
                                      .size = scan.size,

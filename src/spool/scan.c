@@ -189,6 +189,16 @@ kvg_spool_scan_version(int fd)
     return version;
 }
 
+bool
+kvg_spool_scan_is_still(int fd, uint32_t salt)
+{
+    uint8_t head[KVG_SEGMENT_HEAD_BYTES];
+    unsigned version;
+    uint32_t now;
+    return !read_exactly(fd, head, sizeof head, 0) ||
+           !kvg_segment_read_head(head, &version, &now) || now == salt;
+}
+
 /* The salt; should the head be damaged, that of the first record. */
 static bool
 read_salt(KvgSpoolScan *scan)

@@ -22,6 +22,8 @@ typedef struct {
 
 /* Only the version; 0 if the head is damaged or missing. */
 unsigned kvg_spool_scan_version(int fd);
+/* Whether the file still is the segment with @salt: one in memory may have been written over. */
+bool kvg_spool_scan_is_still(int fd, uint32_t salt);
 /* Fills what is marked "out". False and errno if the file cannot be read. */
 bool kvg_spool_scan(KvgSpoolScan *scan) G_GNUC_WARN_UNUSED_RESULT;
 void kvg_spool_scan_clear(KvgSpoolScan *scan);

@@ -11,6 +11,7 @@
 
 #define FRAMES 4
 #define LEN 1000
+#define BIG 40000 /* a fragment of these is more than a reader reads ahead */
 
 typedef struct {
     char *disk, *memory;
@@ -551,6 +552,39 @@ test_torn_over_old(Fixture *f, const void *data)
     close_spool(spool);
 }
 
+/* Somebody verifies again and again while the segments in memory come, go and are written over:
+ * what is gone is gone, and nothing looks damaged. */
+static void
+test_look_at_written_over(Fixture *f, const void *data)
+{
+    g_auto(Places) p = places(f, KVG_SPOOL_TIER_AUTO);
+    KvgSpool *spool = open_with(&p.options);
+    KvgSpoolOptions look = p.options;
+    look.read_only = true;
+    put_tracks(spool, "x");
+    for (uint64_t n = 1; n <= 30; n++) {
+        put_fragment(spool, n, FRAMES, BIG);
+        KvgSpool *view = open_with(&look);
+        g_auto(KvgSpoolEvent) event = {0};
+        while (read_event(view, &event) != KVG_SPOOL_FRAME)
+            continue; /* its file is open now */
+        kvg_spool_persisted(spool, n);
+        test_pass_time(3000);
+        kvg_spool_settle(spool);
+        put_fragment(spool, n + 1, FRAMES, BIG);
+        test_pass_time(3000);
+        kvg_spool_settle(spool);
+        put_fragment(spool, n + 2, FRAMES, BIG);
+        while (read_event(view, &event) != KVG_SPOOL_NONE)
+            continue;
+        g_assert_cmpuint(stats_of(view).torn_records, ==, 0);
+        close_spool(view);
+        n += 2;
+        kvg_spool_persisted(spool, n);
+    }
+    close_spool(spool);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -567,6 +601,7 @@ main(int argc, char **argv)
     ADD("age", test_age);
     ADD("newer-version", test_newer_version);
     ADD("look", test_look);
+    ADD("look-at-written-over", test_look_at_written_over);
     ADD("foreign-memory", test_foreign_memory);
     ADD("memory-folder", test_memory_folder);
     ADD("put-does-not-wait", test_put_does_not_wait);
