@@ -35,7 +35,7 @@ put(Camera *camera, unsigned index)
     GBytes *payload = kvg_traffic_payload(&traffic, number, index);
     const int64_t time_us = start_wall_us + due_us;
     const KvgFrame frame = {.track = 1,
-                            .key = kvg_traffic_is_key(&traffic, number),
+                            .key = kvg_traffic_is_key(&traffic, number, index),
                             .pts_us = time_us,
                             .dts_us = time_us,
                             .data = payload};

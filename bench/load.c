@@ -197,7 +197,7 @@ send_frame(Stream *stream, unsigned index)
         head = g_byte_array_new();
     g_byte_array_set_size(head, 0);
     const uint64_t number = stream->next++;
-    const bool key = kvg_traffic_is_key(&traffic, number);
+    const bool key = kvg_traffic_is_key(&traffic, number, index);
     const int64_t time_ms = start_wall_ms + kvg_traffic_due_us(&traffic, number, index) / 1000;
     if (key) {
         end_fragment(stream);

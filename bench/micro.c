@@ -34,7 +34,7 @@ write_spool(KvgSpool *spool, size_t *bytes, GError **error)
     for (uint64_t i = 0; i < SPOOL_FRAMES; i++) {
         const int64_t time_us = 1700000000000000 + kvg_traffic_due_us(&traffic, i, 0);
         const KvgFrame frame = {.track = 1,
-                                .key = kvg_traffic_is_key(&traffic, i),
+                                .key = kvg_traffic_is_key(&traffic, i, 0),
                                 .pts_us = time_us,
                                 .dts_us = time_us,
                                 .data = kvg_traffic_payload(&traffic, i, 0)};
@@ -95,7 +95,7 @@ make_fragments(void)
     g_byte_array_append(all, data, (guint)len);
     for (uint64_t i = 0; all->len < PARSE_BYTES / 16; i++) {
         GBytes *payload = kvg_traffic_payload(&traffic, i, 0);
-        const bool key = kvg_traffic_is_key(&traffic, i);
+        const bool key = kvg_traffic_is_key(&traffic, i, 0);
         const uint64_t time_ms = (uint64_t)kvg_traffic_due_us(&traffic, i, 0) / 1000;
         if (key)
             kvg_mkv_write_cluster(all, time_ms);

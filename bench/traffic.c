@@ -25,9 +25,9 @@ noise(void)
 }
 
 bool
-kvg_traffic_is_key(const KvgTraffic *traffic, uint64_t frame)
+kvg_traffic_is_key(const KvgTraffic *traffic, uint64_t frame, unsigned stream)
 {
-    return frame % traffic->gop_frames == 0;
+    return frame == 0 || (frame + stream) % traffic->gop_frames == 0;
 }
 
 static GBytes *
@@ -54,7 +54,7 @@ kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame, unsigned stream)
         }
     }
     const size_t variant = (frame * 7 + stream) % N_VARIANTS;
-    return kvg_traffic_is_key(traffic, frame) ? keys[variant] : others[variant];
+    return kvg_traffic_is_key(traffic, frame, stream) ? keys[variant] : others[variant];
 }
 
 int64_t

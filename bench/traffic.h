@@ -27,7 +27,8 @@ typedef struct {
         "gop", 0, 0, G_OPTION_ARG_INT, &(traffic).gop_frames, "Frames of a fragment", "N"          \
     }
 
-bool kvg_traffic_is_key(const KvgTraffic *traffic, uint64_t frame);
+/* The first frame, and then one of each gop_frames; not the same for all streams. */
+bool kvg_traffic_is_key(const KvgTraffic *traffic, uint64_t frame, unsigned stream);
 /* The access unit of frame number @frame: an AVC slice in form, noise inside; static. */
 GBytes *kvg_traffic_payload(const KvgTraffic *traffic, uint64_t frame, unsigned stream);
 /* When frame @frame of @stream is due, after the start; streams are out of phase with each other.
