@@ -124,13 +124,14 @@ static void *
 maintain(void *user_data)
 {
     Program *program = user_data;
+    KvgExpiryClock clock = {0};
     g_mutex_lock(&program->shared.lock);
     while (!program->shared.stopping) {
         const int64_t until = g_get_monotonic_time() + MAINTENANCE_US;
         if (g_cond_wait_until(&program->shared.changed, &program->shared.lock, until))
             continue;
         g_mutex_unlock(&program->shared.lock);
-        kvg_control_expire(&program->server);
+        kvg_control_expire(&program->server, &clock);
         kvg_buffer_expire(program->server.buffer, kvg_clock_mono_us());
         checkpoint(&program->server);
         g_mutex_lock(&program->shared.lock);

@@ -6,6 +6,7 @@
 #include "server/live/buffer.h"
 #include "server/live/live.h"
 #include "server/metrics/metrics.h"
+#include "server/control/expiry_clock.h"
 #include "server/store/store.h"
 #include <glib.h>
 #include <sqlite3.h>
@@ -108,7 +109,7 @@ void kvg_respond_error(KvgHttpExchange *x, int status, const char *type, const c
 bool kvg_control_open(KvgServer *server, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Deletes what is older than each stream's retention (0: at once), and the fragments of deleted
  * streams. Called by the maintenance thread. */
-void kvg_control_expire(KvgServer *server);
+void kvg_control_expire(KvgServer *server, KvgExpiryClock *clock);
 /* "CreateStream" for "/createStream"; NULL. */
 const char *kvg_control_operation_name(const char *path);
 typedef struct {

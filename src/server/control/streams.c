@@ -210,11 +210,17 @@ forget_metrics(KvgServer *server, const char *arn)
 }
 
 void
-kvg_control_expire(KvgServer *server)
+kvg_control_expire(KvgServer *server, KvgExpiryClock *clock)
 {
     if (!server->store)
         return;
-    g_autoptr(GArray) all = collect_expiries(server, kvg_clock_wall_ms());
+    bool is_held;
+    const bool was_held = clock->jump_since_ms != 0;
+    const int64_t now_ms =
+        kvg_expiry_clock_step(clock, kvg_clock_wall_ms(), kvg_clock_mono_us() / 1000, &is_held);
+    if (is_held && !was_held)
+        g_warning("the clock has jumped ahead; if it stays there for an hour, video expires by it");
+    g_autoptr(GArray) all = collect_expiries(server, now_ms);
     for (guint i = 0; i < all->len; i++) {
         const Expiry *one = &g_array_index(all, Expiry, i);
         g_autoptr(GError) error = NULL;

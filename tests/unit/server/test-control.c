@@ -126,9 +126,9 @@ test_streams(void)
     g_autofree char *right = g_strdup_printf("{\"StreamARN\":\"%s\"}", stream.arn);
     expect(port, "/deleteStream", wrong, "VersionMismatch");
     expect(port, "/deleteStream", right, "{}");
-    kvg_control_expire(&server);
+    kvg_control_expire(&server, &(KvgExpiryClock){0});
     g_assert_cmpstr(expired->str, ==, "live deleted ");
-    kvg_control_expire(&server);
+    kvg_control_expire(&server, &(KvgExpiryClock){0});
     g_assert_cmpstr(expired->str, ==, "live deleted live ");
 
     kvg_http_server_stop(http, 1000);

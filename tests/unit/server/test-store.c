@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #define ARN "arn:aws:kinesisvideo:us-east-1:123456789012:stream/gate/1"
@@ -442,6 +443,31 @@ test_format(Fixture *f, const void *data)
     assert_there(store, ARN, 1, 1);
 }
 
+/* A disk that takes no more in the middle of a fragment: the callers are told, nothing stored is
+ * lost, and storing goes on when there is room. */
+static void
+test_disk_that_refuses(Fixture *f, const void *data)
+{
+    g_autoptr(KvgStore) store = open_store(f, "a");
+    store_range(store, ARN, 1, 5);
+    struct rlimit limit;
+    g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &limit), ==, 0);
+    const struct rlimit tight = {.rlim_cur = 5 * (HEAD + 40) + 1200, .rlim_max = limit.rlim_max};
+    g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &tight), ==, 0);
+    Wait wait = WAIT_INIT;
+    for (unsigned n = 6; n <= 40; n++) {
+        append(store, ARN, n, on_done, &wait);
+        wait_for(&wait, n - 5);
+    }
+    g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &limit), ==, 0);
+    g_assert_cmpuint(wait.n_failed, >, 0);
+    assert_there(store, ARN, 1, 5);
+    for (unsigned n = 6; n <= 40; n++)
+        g_assert_true(is_there(store, ARN, n, NULL) == (n - 5 <= 35 - wait.n_failed));
+    store_range(store, ARN, 50, 60);
+    assert_there(store, ARN, 50, 60);
+}
+
 static int64_t
 bytes_on_disk(const Fixture *f)
 {
@@ -697,7 +723,10 @@ test_kill(Fixture *f, const void *data)
     f->segment_bytes = 20000;
     g_autoptr(GRand) random = g_rand_new_with_seed(20);
     unsigned newest = 0;
-    for (unsigned round = 0; round < 20; round++) {
+    /* KVG_KILLS=500 for a night. */
+    const char *kills = g_getenv("KVG_KILLS");
+    const unsigned n_rounds = kills != NULL ? (unsigned)atoi(kills) : 20;
+    for (unsigned round = 0; round < n_rounds; round++) {
         g_autofree char *first = g_strdup_printf("%u", newest + 1000);
         const char *argv[] = {self, "--append", f->root, first, NULL};
         GPid pid;
@@ -731,6 +760,7 @@ main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "--append") == 0)
         append_for_ever(argv[2], (unsigned)atoi(argv[3]));
     g_test_init(&argc, &argv, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* of the disk that refuses */
     g_log_set_writer_func(g_log_writer_standard_streams, NULL, NULL);
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
 #define ADD(name, test) g_test_add("/store/" name, Fixture, NULL, set_up, test, tear_down)
@@ -743,6 +773,7 @@ main(int argc, char **argv)
     ADD("flipped-bits", test_flipped_bits);
     ADD("encryption", test_encryption);
     ADD("format", test_format);
+    ADD("disk-that-refuses", test_disk_that_refuses);
     ADD("check-and-repair", test_check_and_repair);
     ADD("compact", test_compact);
     ADD("backup", test_backup);
