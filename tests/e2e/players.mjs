@@ -2,9 +2,10 @@
 // a result for each case.
 //
 //   node players.mjs ORIGIN CASES     CASES: JSON list of
-//     {name, player: "hls" | "dash", url, seconds, seek, config}
+//     {name, player: "hls" | "dash", url, seconds, frames, seek, config}
 //
-// A case is watched until it has played `seconds` or ended. `seek` (seconds on the media's own
+// A case is watched for `seconds` from the first picture on, then until it has shown `frames`, or until
+// it ends. `seek` (seconds on the media's own
 // timeline, counted from its start) is jumped to in the middle.
 import { chromium } from 'playwright-core';
 import { fileURLToPath } from 'node:url';
@@ -67,7 +68,7 @@ async function watch(browser, test) {
   let sought = test.seek === undefined;
   let afterSeek = null;
   let last = null;
-  const deadline = Date.now() + (test.seconds + 30) * 1000;
+  const deadline = Date.now() + (test.seconds + 45) * 1000;
   let began = null;
   while (Date.now() < deadline) {
     await page.waitForTimeout(250);
@@ -80,7 +81,8 @@ async function watch(browser, test) {
       await page.waitForTimeout(1500);
       afterSeek = (await page.evaluate(look)).time - last.start;
     }
-    if (last.ended || last.errors.length || (began !== null && Date.now() - began > test.seconds * 1000)) break;
+    const isOver = began !== null && Date.now() - began > test.seconds * 1000 && last.frames >= (test.frames ?? 0);
+    if (last.ended || last.errors.length || isOver) break;
   }
   await page.close();
   const late = delays.slice(Math.floor(delays.length / 2)).sort((a, b) => a - b);

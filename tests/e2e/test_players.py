@@ -24,6 +24,8 @@ kvs.create_stream(StreamName="recorded", DataRetentionInHours=24)
 for i, size in enumerate(("320x180", "640x360", "320x180")):
     Recording(site.folder, h264(size=size, seconds=4), sound(seconds=4)).put(site, "recorded",
                                                                              START_MS + 4000 * i)
+kvs.create_stream(StreamName="replayed", DataRetentionInHours=24)
+Recording(site.folder, h264(seconds=45), sound(seconds=45)).put(site, "replayed", START_MS)
 kvs.create_stream(StreamName="camera", DataRetentionInHours=24)
 
 
@@ -114,8 +116,8 @@ for name, result in recorded.items():
 
 sought = play({"name": "hls seek", "player": "hls", "url": hls("recorded", "ON_DEMAND"), "seconds": 5, "seek": 9},
               {"name": "dash seek", "player": "dash", "url": dash("recorded", "ON_DEMAND"), "seconds": 5, "seek": 9},
-              {"name": "hls replay", "player": "hls", "url": hls("recorded", "LIVE_REPLAY"), "seconds": 8},
-              {"name": "dash replay", "player": "dash", "url": dash("recorded", "LIVE_REPLAY"), "seconds": 8})
+              {"name": "hls replay", "player": "hls", "url": hls("replayed", "LIVE_REPLAY"), "seconds": 8, "frames": 60},
+              {"name": "dash replay", "player": "dash", "url": dash("replayed", "LIVE_REPLAY"), "seconds": 8, "frames": 60})
 for name, result in sought.items():
     assert not result["errors"] and result["frames"] > 50, result
     if "seek" in name:
@@ -126,11 +128,11 @@ for name, result in sought.items():
 CLOSE = {"liveSyncDurationCount": 1, "liveMaxLatencyDurationCount": 4, "maxLiveSyncPlaybackRate": 1.2}
 CLOSEST = {"lowLatencyMode": True, "liveSyncDuration": 0.4}
 for attempt in range(3):  # another load on the machine may delay a player, once
-    live = play({"name": "hls", "player": "hls", "url": hls("camera", "LIVE"), "seconds": 14, "config": CLOSE},
+    live = play({"name": "hls", "player": "hls", "url": hls("camera", "LIVE"), "seconds": 14, "frames": 210, "config": CLOSE},
                 {"name": "low latency", "player": "hls",
                  "url": hls("camera", "LIVE").replace("/hls/v1/", "/ll/v1/"), "seconds": 14,
-                 "config": CLOSEST},
-                {"name": "dash", "player": "dash", "url": dash("camera", "LIVE"), "seconds": 14})
+                 "frames": 210, "config": CLOSEST},
+                {"name": "dash", "player": "dash", "url": dash("camera", "LIVE"), "seconds": 14, "frames": 210})
     for name, result in live.items():
         assert not result["errors"] and result["frames"] > 200, result
     if live["hls"]["delay"] <= 2 and live["low latency"]["delay"] <= 1:
