@@ -292,7 +292,7 @@ def main():
     check_the_judge()
     suite = Suite()
     plan = [(start(), ["kinesisvideo", "iam", "iot", "media"]),
-            (start(CHANGE_TIME="2s"), ["lifecycle"]),
+            (start(CHANGE_TIME="6s"), ["lifecycle"]),
             (start(MAX_STREAMS="2", CALL_RATES="1"), ["quotas"])]
     for site, tables in plan:
         javascript = tools.JavaScript(site)
