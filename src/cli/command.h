@@ -9,6 +9,8 @@ typedef struct {
 
 int kvg_cmd_camera(int argc, char **argv);
 int kvg_cmd_provision(int argc, char **argv);
+int kvg_cmd_destroy(int argc, char **argv);
+int kvg_cmd_doctor(int argc, char **argv);
 int kvg_cmd_check(int argc, char **argv);
 int kvg_cmd_demo(int argc, char **argv);
 int kvg_cmd_explain(int argc, char **argv);

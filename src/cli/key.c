@@ -4,9 +4,12 @@
 #include <kvg/error.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
+
+#define RSA_BITS 2048
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
@@ -35,14 +38,15 @@ fail(GError **error, const char *path, const char *what)
 }
 
 bool
-kvg_key_ensure(const char *path, GError **error)
+kvg_key_ensure(const char *path, const char *type, GError **error)
 {
     if (g_file_test(path, G_FILE_TEST_EXISTS)) {
         g_autoptr(EVP_PKEY) old = read_key(path);
         return old != NULL ||
                fail(error, path, "not a private key (PEM, no passphrase); move it away");
     }
-    g_autoptr(EVP_PKEY) key = EVP_EC_gen("P-256");
+    g_autoptr(EVP_PKEY) key =
+        strcmp(type, "rsa") == 0 ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
     g_autoptr(BIO) pem = BIO_new(BIO_s_secmem());
     if (key == NULL || pem == NULL ||
         PEM_write_bio_PrivateKey(pem, key, NULL, NULL, 0, NULL, NULL) != 1)
@@ -74,12 +78,39 @@ kvg_key_request(const char *path, const char *name, GError **error)
     return g_strndup(data, (size_t)len);
 }
 
+static X509 *
+read_certificate(const char *path)
+{
+    g_autoptr(BIO) file = BIO_new_file(path, "r");
+    return file != NULL ? PEM_read_bio_X509(file, NULL, no_passphrase, NULL) : NULL;
+}
+
 bool
 kvg_key_matches(const char *key_path, const char *certificate_path)
 {
     g_autoptr(EVP_PKEY) key = read_key(key_path);
-    g_autoptr(BIO) file = BIO_new_file(certificate_path, "r");
-    g_autoptr(X509) certificate =
-        file != NULL ? PEM_read_bio_X509(file, NULL, no_passphrase, NULL) : NULL;
+    g_autoptr(X509) certificate = read_certificate(certificate_path);
     return key != NULL && certificate != NULL && X509_check_private_key(certificate, key) == 1;
+}
+
+bool
+kvg_key_fits(const char *key_path, const char *pem)
+{
+    g_autoptr(EVP_PKEY) key = read_key(key_path);
+    g_autoptr(BIO) text = BIO_new_mem_buf(pem, -1);
+    g_autoptr(X509) certificate = PEM_read_bio_X509(text, NULL, no_passphrase, NULL);
+    return key != NULL && certificate != NULL && X509_check_private_key(certificate, key) == 1;
+}
+
+char *
+kvg_key_certificate_id(const char *path)
+{
+    g_autoptr(X509) certificate = read_certificate(path);
+    uint8_t *der = NULL;
+    const int len = certificate != NULL ? i2d_X509(certificate, &der) : -1;
+    if (len <= 0)
+        return NULL;
+    char *id = g_compute_checksum_for_data(G_CHECKSUM_SHA256, der, (gsize)len);
+    OPENSSL_free(der);
+    return id;
 }

@@ -13,6 +13,8 @@ static const KvgCommand commands[] = {
     {"agent", "stream the cameras of a configuration file", kvg_cmd_agent},
     {"check", "check a configuration file", kvg_cmd_check},
     {"provision", "create things, certificates, policies, role and streams", kvg_cmd_provision},
+    {"destroy", "delete what provision created", kvg_cmd_destroy},
+    {"doctor", "find the first broken link between cameras and their video", kvg_cmd_doctor},
     {"camera", "show cameras, switch them on and off, tune them", kvg_cmd_camera},
     {"play", "print the HLS URL of a camera", kvg_cmd_play},
     {"spool", "list, verify or export what is not persisted yet", kvg_cmd_spool},

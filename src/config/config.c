@@ -18,6 +18,7 @@
 #define MAX_CAMERAS 1000
 #define MAX_DEPTH 16
 #define MAX_PROBLEMS 100
+#define MAX_TAGS 40
 #define MAX_VALUE_BYTES 65536
 #define MAX_RETENTION_HOURS 87600
 #define MIN_SPOOL_AGE_MS 10000
@@ -69,6 +70,9 @@ kvg_config_free(KvgConfig *config)
     g_free(config->mqtt_endpoint);
     g_free(config->iam_role);
     g_free(config->iot_policy);
+    g_free(config->thing_group);
+    if (config->tags != NULL)
+        g_ptr_array_unref(config->tags);
     g_free(config->spool_path);
     g_free(config->spool_memory_path);
     g_free(config->api_address);
@@ -913,6 +917,44 @@ read_endpoint(Loader *loader, const char *key, yaml_node_t *node, char **endpoin
 }
 
 static void
+identity_thing_group(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    replace_matching(loader, key, node, "^[A-Za-z0-9_-]{1,128}$",
+                     "use 1 to 128 letters, digits, _ and -", &((KvgConfig *)target)->thing_group);
+}
+
+static void
+visit_tag(Loader *loader,
+          const char *key,
+          const char *name,
+          yaml_node_t *node,
+          const yaml_mark_t *mark,
+          void *data)
+{
+    KvgConfig *config = data;
+    char *value = NULL;
+    if (!g_regex_match_simple("^(?!aws:)[A-Za-z0-9 _.:/=+@-]{1,128}$", name, 0, 0)) {
+        problem(loader, mark, key,
+                "use 1 to 128 letters, digits, blanks and _.:/=+@- that do not begin with aws:");
+        return;
+    }
+    replace_matching(loader, key, node, "^[A-Za-z0-9 _.:/=+@-]{0,256}$",
+                     "use up to 256 letters, digits, blanks and _.:/=+@-", &value);
+    if (value == NULL)
+        return;
+    g_ptr_array_add(config->tags, g_strdup(name));
+    g_ptr_array_add(config->tags, value);
+    if (config->tags->len > 2 * MAX_TAGS)
+        problem(loader, mark, key, "more than %d tags", MAX_TAGS);
+}
+
+static void
+identity_tags(Loader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    each_key(loader, key, node, visit_tag, target);
+}
+
+static void
 identity_endpoint(Loader *loader, const char *key, yaml_node_t *node, void *target)
 {
     read_endpoint(loader, key, node, &((KvgConfig *)target)->credentials_endpoint);
@@ -930,6 +972,8 @@ static const Key identity_keys[] = {{"directory", identity_directory},
                                     {"mqtt_endpoint", identity_mqtt_endpoint},
                                     {"iam_role", identity_iam_role},
                                     {"iot_policy", identity_iot_policy},
+                                    {"thing_group", identity_thing_group},
+                                    {"tags", identity_tags},
                                     {NULL, NULL}};
 
 static void
@@ -1215,6 +1259,7 @@ config_new(const char *path, const char *folder)
     config->role_alias = g_strdup("KvgCamera");
     config->iam_role = g_strdup("KvgCameraRole");
     config->iot_policy = g_strdup("KvgCameraPolicy");
+    config->tags = g_ptr_array_new_with_free_func(g_free);
     config->spool_path = g_build_filename(folder, "spool", NULL);
     config->api_address = g_strdup("127.0.0.1");
     config->api_port = 8080;

@@ -8,31 +8,33 @@
 
 typedef struct {
     char *name;
-    char *source;   /* "rtsp://...", "rtsps://...", "test:..." with ${ENV} expanded */
-    char *username; /* NULL */
-    char *password; /* from `password` or the first line of `password_file`; NULL; secret */
-    bool streaming; /* default on */
+    char *source;     /* "rtsp://...", "rtsps://...", "test:..." with ${ENV} expanded */
+    char *username;   /* NULL */
+    char *password;   /* from `password` or the first line of `password_file`; NULL; secret */
+    bool streaming;   /* default on */
     bool passthrough; /* video: passthrough (default): encode only what KVS cannot play */
     uint32_t width, height, fps, bitrate_bps; /* encoding; defaults 1280, 720, 0 = source's, 1.5M */
-    uint32_t fragment_ms;      /* 0 (default): a fragment per key frame; encoders make one a second */
-    int64_t retention_hours;   /* default 24 */
-    char *certificate_path;    /* identity.directory/NAME.cert.pem */
-    char *key_path;            /* identity.directory/NAME.private.key */
-    unsigned line;             /* in the file */
+    uint32_t fragment_ms;    /* 0 (default): a fragment per key frame; encoders make one a second */
+    int64_t retention_hours; /* default 24 */
+    char *certificate_path;  /* identity.directory/NAME.cert.pem */
+    char *key_path;          /* identity.directory/NAME.private.key */
+    unsigned line;           /* in the file */
 } KvgConfigCamera;
 
 typedef struct {
     char *path;
     char *region;
-    char *endpoint;             /* NULL: AWS */
-    char *ca_bundle;            /* CA file for `endpoint` and for the credentials endpoint; NULL: system */
+    char *endpoint;  /* NULL: AWS */
+    char *ca_bundle; /* CA file for `endpoint` and for the credentials endpoint; NULL: system */
     char *identity_directory;   /* default: "certs" beside the file */
     char *role_alias;           /* default "KvgCamera" */
-    char *credentials_endpoint; /* HOST[:PORT]; NULL for `auto` (DescribeEndpoint at provisioning time,
-                                   kept in identity_directory/provision.json) */
+    char *credentials_endpoint; /* HOST[:PORT]; NULL for `auto` (DescribeEndpoint at provisioning
+                                   time, kept in identity_directory/provision.json) */
     char *mqtt_endpoint;        /* HOST[:PORT]; NULL for `auto`, in the same way */
     char *iam_role;             /* default "KvgCameraRole" */
     char *iot_policy;           /* default "KvgCameraPolicy" */
+    char *thing_group;          /* provisioning puts the things into it; NULL */
+    GPtrArray *tags;            /* of what provisioning makes: name, value, name, value ... */
     char *spool_path;           /* default "spool" beside the file */
     uint64_t spool_limit_bytes; /* per site, shared evenly by the cameras; default 20GiB, in tier
                                    memory 512MiB */
@@ -49,7 +51,7 @@ typedef struct {
 void kvg_config_free(KvgConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgConfig, kvg_config_free)
 
-/* Relative paths are taken from the file's folder. On failure KVG_ERROR_INVALID whose message has one
- * line per problem: "kvg.yaml:12:5: cameras.gate.sorce: unknown key; did you mean 'source'?" */
+/* Relative paths are taken from the file's folder. On failure KVG_ERROR_INVALID whose message has
+ * one line per problem: "kvg.yaml:12:5: cameras.gate.sorce: unknown key; did you mean 'source'?" */
 KvgConfig *kvg_config_load(const char *path, GError **error);
 KvgConfigCamera *kvg_config_find_camera(const KvgConfig *config, const char *name);
