@@ -21,6 +21,9 @@ bool kvg_patient_examine(KvgPatient *patient);
 
 /* ---- for the parts of the walk ---- */
 
+/* Like the agent's: of the configuration (or an option), never of an operator's environment. */
+const char *kvg_patient_ca(const KvgPatient *patient);
+
 /* Each returns whether the link is good. */
 bool kvg_patient_good(KvgPatient *patient, const char *link, const char *format, ...)
     G_GNUC_PRINTF(3, 4);

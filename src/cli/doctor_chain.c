@@ -19,6 +19,20 @@ kvg_patient_clear(KvgPatient *patient)
     json_decref(patient->links);
 }
 
+const char *
+kvg_patient_ca(const KvgPatient *patient)
+{
+    return patient->target->ca_bundle != NULL ? patient->target->ca_bundle
+                                              : patient->target->config->ca_bundle;
+}
+
+static const char *
+given_endpoint(const KvgPatient *patient)
+{
+    return patient->target->endpoint != NULL ? patient->target->endpoint
+                                             : patient->target->config->endpoint;
+}
+
 static void
 note(KvgPatient *patient, const char *link, const char *state, const char *remedy, char *evidence)
 {
@@ -113,11 +127,12 @@ check_files(KvgPatient *patient)
     const KvgConfigCamera *camera = patient->camera;
     g_autoptr(GError) error = NULL;
     if (kvg_certificate_check("camera", camera->certificate_path, camera->key_path,
-                              kvg_target_ca(patient->target), kvg_clock_wall_ms(), 0, &error))
+                              kvg_patient_ca(patient), kvg_clock_wall_ms(), 0, &error))
         return kvg_patient_good(patient, "file", "%s and its private key",
                                 camera->certificate_path);
-    return take_fault(patient, links, error->message) ||
-           kvg_patient_broken(patient, "file", "run kvg provision", "%s", error->message);
+    if (!take_fault(patient, links, error->message))
+        kvg_patient_broken(patient, "file", "run kvg provision", "%s", error->message);
+    return false;
 }
 
 /* ---- the credentials provider ---- */
@@ -148,7 +163,7 @@ check_credentials(KvgPatient *patient)
                                      .thing_name = patient->camera->name,
                                      .certificate_path = patient->camera->certificate_path,
                                      .key_path = patient->camera->key_path,
-                                     .ca_path = kvg_target_ca(patient->target)};
+                                     .ca_path = kvg_patient_ca(patient)};
     patient->credentials = kvg_credentials_new_iot(&identity);
     g_auto(KvgKeys) keys = {0};
     g_autoptr(GError) error = NULL;
@@ -182,7 +197,9 @@ call(KvgPatient *patient,
      long *status)
 {
     g_autofree char *own_url =
-        base_url == NULL ? kvg_target_url(patient->target, "kinesisvideo") : NULL;
+        base_url == NULL ? kvg_aws_base_url("kinesisvideo", kvg_target_region(patient->target),
+                                            given_endpoint(patient))
+                         : NULL;
     g_autofree char *text = body != NULL ? kvg_json_to_text(body) : NULL;
     json_decref(body);
     const KvgAwsRequest request = {.service = "kinesisvideo",
@@ -192,7 +209,7 @@ call(KvgPatient *patient,
                                    .path = path,
                                    .body = text,
                                    .extra_headers = headers,
-                                   .ca_path = kvg_target_ca(patient->target)};
+                                   .ca_path = kvg_patient_ca(patient)};
     g_auto(KvgAwsReply) reply = {0};
     g_autoptr(GError) error = NULL;
     if (kvg_aws_call(&request, patient->credentials, &reply, &error)) {
@@ -327,7 +344,7 @@ fetch(KvgPatient *patient, const char *url)
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, 15L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
-    kvg_curl_trust(easy, kvg_target_ca(patient->target));
+    kvg_curl_trust(easy, kvg_patient_ca(patient));
     const CURLcode result = curl_easy_perform(easy);
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     if (result == CURLE_OK && status == 200)
@@ -341,10 +358,8 @@ static bool
 check_playback(KvgPatient *patient)
 {
     const KvgHlsRequest request = {.region = kvg_target_region(patient->target),
-                                   .endpoint = patient->target->endpoint != NULL
-                                                   ? patient->target->endpoint
-                                                   : patient->target->config->endpoint,
-                                   .ca_path = kvg_target_ca(patient->target),
+                                   .endpoint = given_endpoint(patient),
+                                   .ca_path = kvg_patient_ca(patient),
                                    .stream = patient->camera->name,
                                    .on_demand = true,
                                    .expires_s = 300};

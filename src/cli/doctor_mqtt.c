@@ -55,7 +55,7 @@ split_endpoint(const char *endpoint, int *port)
 static bool
 set_tls(const KvgPatient *patient, struct mosquitto *client, int port)
 {
-    const char *ca = patient->target->config->ca_bundle;
+    const char *ca = kvg_patient_ca(patient);
     return mosquitto_tls_set(client, ca, ca == NULL ? "/etc/ssl/certs" : NULL,
                              patient->camera->certificate_path, patient->camera->key_path,
                              NULL) == MOSQ_ERR_SUCCESS &&
