@@ -48,7 +48,8 @@ KvgProducer *kvg_producer_new(const KvgProducerOptions *options, GError **error)
  * kvg_producer_free:
  * @producer: (nullable): all its streams have been closed
  *
- * Joins the uploader thread.
+ * Joins the uploader thread. A program may exit without it: the thread is ended by an exit handler,
+ * and what is not persisted then stays in the spool.
  *
  * Thread: any but the uploader's (no callback may call it).
  */

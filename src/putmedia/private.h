@@ -2,6 +2,7 @@
  * uploader's thread.
  *
  *     uploader.c  the thread: inbox, deadlines, what is public
+ *     exit.c      its end when the process exits
  *     upload.c    one stream: steps its session and performs the actions
  *     put.c       a PutMedia transfer
  *     control.c   a control-plane call
@@ -156,8 +157,12 @@ struct _KvgUploader {
         GPtrArray *closing;  /* to be flushed */
         GPtrArray *removing; /* to be taken out */
         bool stop;
+        bool is_abandoned; /* the process exits: nothing is done, or freed, any more */
     } shared;
 };
+
+/* Ends the thread and leaves everything as it lies. */
+void kvg_uploader_abandon(KvgUploader *uploader);
 
 void kvg_uploader_add_transfer(KvgUploader *uploader, CURL *easy, KvgTransfer *transfer);
 /* Whether a refusal was due to this machine's clock; then it is corrected for what is signed next.
@@ -168,3 +173,9 @@ bool kvg_uploader_judge_skew(KvgUploader *uploader,
                              long status,
                              const char *error_type,
                              const char *text);
+
+/* ---- exit.c; any thread ---- */
+
+/* To be called when OpenSSL has been initialised. */
+void kvg_exit_watch(KvgUploader *uploader);
+void kvg_exit_forget(KvgUploader *uploader);

@@ -16,7 +16,8 @@
 #define KEYS_GRACE_US (30 * SECOND_US)
 /* Where only one call at a time is possible. */
 #define SHORT_TURN_US (4 * SECOND_US)
-/* Then a second call is tried again: the limit may have been raised, or have been another's call. */
+/* Then a second call is tried again: the limit may have been raised, or have been another's call.
+ */
 #define EXCLUSIVE_US (30 * 60 * SECOND_US)
 /* live-first leaves behind what is further back than this. */
 #define BEHIND_FRAGMENTS 3
@@ -68,10 +69,10 @@ struct _KvgSession {
 
     KvgCall calls[KVG_SESSION_CALLS];
     Lane lanes[2];
-    int64_t put_at_us; /* no PutMedia earlier */
-    bool is_exclusive; /* the service refused a second call... */
+    int64_t put_at_us;          /* no PutMedia earlier */
+    bool is_exclusive;          /* the service refused a second call... */
     int64_t exclusive_until_us; /* ...which is believed until then */
-    KvgLane turn;      /* then: whose it is */
+    KvgLane turn;               /* then: whose it is */
 
     GArray *skips; /* Skip, ascending */
     uint64_t strike_fragment;

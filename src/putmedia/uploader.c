@@ -2,10 +2,11 @@
 
 #include "base/clock.h"
 #include "os/log.h"
-#include <signal.h>
+#include "os/thread.h"
 
 /* A clock that is less wrong than this is left alone; the service allows five minutes. */
 #define SKEW_MS 60000
+#define ABANDON_S 2
 
 bool
 kvg_uploader_judge_skew(KvgUploader *uploader,
@@ -119,10 +120,6 @@ static void *
 uploader_thread(void *data)
 {
     KvgUploader *uploader = data;
-    /* Signals belong to the program's threads; SIGPIPE of a lost connection to nobody. */
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
     while (serve_inbox(uploader)) {
         settle_touched(uploader);
         kvg_due_serve(&uploader->mine.due, kvg_clock_mono_us());
@@ -198,9 +195,11 @@ kvg_uploader_start(const KvgUploaderOptions *options, GError **error)
     uploader->shared.removing = g_ptr_array_new();
     pthread_mutex_init(&uploader->lock, NULL);
     init_condition(&uploader->changed);
-    const int failed = pthread_create(&uploader->thread, NULL, uploader_thread, uploader);
+    /* Without signals: SIGPIPE of a lost connection is nobody's. */
+    const int failed =
+        kvg_thread_create(&uploader->thread, "kvg-uploader", uploader_thread, uploader);
     if (failed == 0) {
-        pthread_setname_np(uploader->thread, "kvg-uploader");
+        kvg_exit_watch(uploader);
         return uploader;
     }
     g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "uploader thread: %s", g_strerror(failed));
@@ -208,17 +207,45 @@ kvg_uploader_start(const KvgUploaderOptions *options, GError **error)
     return NULL;
 }
 
+/* True: it was abandoned. */
+static bool
+tell_to_stop(KvgUploader *uploader)
+{
+    pthread_mutex_lock(&uploader->lock);
+    uploader->shared.stop = true;
+    const bool is_abandoned = uploader->shared.is_abandoned;
+    pthread_mutex_unlock(&uploader->lock);
+    kvg_loop_wake(uploader->loop);
+    return is_abandoned;
+}
+
 void
 kvg_uploader_stop(KvgUploader *uploader)
 {
     if (uploader == NULL)
         return;
-    pthread_mutex_lock(&uploader->lock);
-    uploader->shared.stop = true;
-    pthread_mutex_unlock(&uploader->lock);
-    kvg_loop_wake(uploader->loop);
+    kvg_exit_forget(uploader);
+    if (tell_to_stop(uploader))
+        return;
     pthread_join(uploader->thread, NULL);
     free_uploader(uploader);
+}
+
+void
+kvg_uploader_abandon(KvgUploader *uploader)
+{
+    if (pthread_equal(pthread_self(), uploader->thread)) /* exit() in a callback */
+        return;
+    tell_to_stop(uploader);
+    /* A callback that waits for the thread that exits must not hold it up. */
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ABANDON_S;
+    pthread_timedjoin_np(uploader->thread, NULL, &until);
+    pthread_mutex_lock(&uploader->lock);
+    uploader->shared.is_abandoned = true;
+    pthread_cond_broadcast(&uploader->changed);
+    pthread_mutex_unlock(&uploader->lock);
 }
 
 KvgUpload *
@@ -280,7 +307,8 @@ kvg_upload_flush(KvgUpload *upload, int64_t timeout_ms)
     g_ptr_array_add(uploader->shared.closing, upload);
     kvg_loop_wake(uploader->loop);
     int timed_out = 0;
-    while (upload->shared.stats.state != KVG_SESSION_CLOSED && timed_out == 0)
+    while (upload->shared.stats.state != KVG_SESSION_CLOSED && timed_out == 0 &&
+           !uploader->shared.is_abandoned)
         timed_out = pthread_cond_timedwait(&uploader->changed, &uploader->lock, &until);
     const bool is_closed = upload->shared.stats.state == KVG_SESSION_CLOSED;
     pthread_mutex_unlock(&uploader->lock);
@@ -296,7 +324,7 @@ kvg_upload_remove(KvgUpload *upload)
     pthread_mutex_lock(&uploader->lock);
     g_ptr_array_add(uploader->shared.removing, upload);
     kvg_loop_wake(uploader->loop);
-    while (!upload->shared.is_removed)
+    while (!upload->shared.is_removed && !uploader->shared.is_abandoned)
         pthread_cond_wait(&uploader->changed, &uploader->lock);
     pthread_mutex_unlock(&uploader->lock);
     kvg_credentials_unref(upload->credentials);

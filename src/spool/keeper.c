@@ -2,11 +2,11 @@
  * may wait for a disk: syncing finished fragments, moving segments from memory to disk, writing
  * cursors, deleting files; and it evicts by age. */
 #include "base/clock.h"
+#include "os/thread.h"
 #include "spool/private.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <kvg/error.h>
-#include <signal.h>
 
 #define TICK_US 500000
 /* A closing spool waits for its batch. */
@@ -202,18 +202,6 @@ run(void *data)
     return NULL;
 }
 
-/* Signals are for the threads of the program. */
-static int
-start_thread(void)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int code = pthread_create(&thread, NULL, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return code;
-}
-
 static void
 free_lists(void)
 {
@@ -232,7 +220,7 @@ kvg_keeper_add(KvgSpool *spool, GError **error)
         spools = g_ptr_array_new();
         due = g_ptr_array_new();
         is_stopping = false;
-        code = start_thread();
+        code = kvg_thread_create(&thread, "kvg-spool", run, NULL);
     }
     if (code == 0) {
         g_ptr_array_add(spools, spool);
