@@ -4,13 +4,14 @@
 #include "aws/source.h"
 #include "base/clock.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
 #define RENEW_SOONEST_MS 5000
 
 struct _KvgCredentials {
-    gatomicrefcount n_refs;
+    _Atomic unsigned n_refs;
     /* constant */
     KvgSource *source; /* NULL: fixed keys */
     char *identity;    /* key in the registry; NULL: not there */
@@ -42,7 +43,7 @@ static KvgCredentials *
 credentials_new(void)
 {
     KvgCredentials *credentials = g_new0(KvgCredentials, 1);
-    g_atomic_ref_count_init(&credentials->n_refs);
+    atomic_init(&credentials->n_refs, 1);
     pthread_mutex_init(&credentials->lock, NULL);
     pthread_mutex_init(&credentials->renewing, NULL);
     return credentials;
@@ -137,7 +138,7 @@ kvg_credentials_new_default(const char *profile, GError **error)
 KvgCredentials *
 kvg_credentials_ref(KvgCredentials *credentials)
 {
-    g_atomic_ref_count_inc(&credentials->n_refs);
+    atomic_fetch_add(&credentials->n_refs, 1);
     return credentials;
 }
 
@@ -148,7 +149,7 @@ kvg_credentials_unref(KvgCredentials *credentials)
         return;
     /* With the registry's lock, so that nobody finds there what is about to go. */
     pthread_mutex_lock(&registry_lock);
-    const bool is_last = g_atomic_ref_count_dec(&credentials->n_refs);
+    const bool is_last = atomic_fetch_sub(&credentials->n_refs, 1) == 1;
     if (is_last && credentials->identity != NULL)
         g_hash_table_remove(registry, credentials->identity);
     pthread_mutex_unlock(&registry_lock);

@@ -8,11 +8,13 @@
 #include "spool/record.h"
 #include "spool/spool.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define KVG_SPOOL_LOG "spool"
 
 /* An open segment file, closed with the last reference. */
 typedef struct {
+    _Atomic unsigned n_refs;
     KvgFd fd;
 } KvgSpoolFile;
 KvgSpoolFile *kvg_spool_file_new(int fd);

@@ -18,7 +18,8 @@
 KvgSpoolFile *
 kvg_spool_file_new(int fd)
 {
-    KvgSpoolFile *file = g_atomic_rc_box_new0(KvgSpoolFile);
+    KvgSpoolFile *file = g_new0(KvgSpoolFile, 1);
+    atomic_init(&file->n_refs, 1);
     file->fd = fd;
     return file;
 }
@@ -26,20 +27,17 @@ kvg_spool_file_new(int fd)
 KvgSpoolFile *
 kvg_spool_file_ref(KvgSpoolFile *file)
 {
-    return g_atomic_rc_box_acquire(file);
-}
-
-static void
-clear_file(void *data)
-{
-    kvg_fd_clear(&((KvgSpoolFile *)data)->fd);
+    atomic_fetch_add(&file->n_refs, 1);
+    return file;
 }
 
 void
 kvg_spool_file_unref(KvgSpoolFile *file)
 {
-    if (file != NULL)
-        g_atomic_rc_box_release_full(file, clear_file);
+    if (file == NULL || atomic_fetch_sub(&file->n_refs, 1) > 1)
+        return;
+    kvg_fd_clear(&file->fd);
+    g_free(file);
 }
 
 int

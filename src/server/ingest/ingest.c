@@ -10,6 +10,7 @@
 #include "wire/ack.h"
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define LOG_DOMAIN "server-ingest"
@@ -35,7 +36,7 @@ enum {
 
 /* One call. Lives until its handler and all its fragments in the store are done with it. */
 typedef struct {
-    gatomicrefcount n_refs;
+    _Atomic unsigned n_refs;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct {
@@ -82,7 +83,7 @@ now_ms(void)
 static Call *
 call_ref(Call *call)
 {
-    g_atomic_ref_count_inc(&call->n_refs);
+    atomic_fetch_add(&call->n_refs, 1);
     return call;
 }
 
@@ -90,7 +91,7 @@ static void
 call_unref(void *data)
 {
     Call *call = data;
-    if (!g_atomic_ref_count_dec(&call->n_refs))
+    if (atomic_fetch_sub(&call->n_refs, 1) > 1)
         return;
     g_queue_clear_full(&call->shared.acks, g_free);
     pthread_cond_destroy(&call->changed);
@@ -113,7 +114,7 @@ static Call *
 begin_call(KvgIngest *ingest, const char *arn, KvgHttpExchange *x)
 {
     Call *call = g_new0(Call, 1);
-    g_atomic_ref_count_init(&call->n_refs);
+    atomic_init(&call->n_refs, 1);
     pthread_mutex_init(&call->lock, NULL);
     pthread_cond_init(&call->changed, NULL);
     call->shared.x = x;

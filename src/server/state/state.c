@@ -11,13 +11,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kvg/error.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #define SCHEMA_VERSION 3
 #define BUSY_TIMEOUT_MS 10000
 
 struct _KvgState {
-    GMutex lock; /* db */
+    pthread_mutex_t lock; /* db */
     sqlite3 *db;
 };
 
@@ -154,7 +155,7 @@ kvg_state_open(const char *path, GError **error)
         return NULL;
 
     KvgState *state = g_new0(KvgState, 1);
-    g_mutex_init(&state->lock);
+    pthread_mutex_init(&state->lock, NULL);
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &state->db, flags, NULL) != SQLITE_OK) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "%s: %s", path, sqlite3_errmsg(state->db));
@@ -180,19 +181,19 @@ kvg_state_close(KvgState *state)
     if (state == NULL)
         return;
     sqlite3_close_v2(state->db);
-    g_mutex_clear(&state->lock);
+    pthread_mutex_destroy(&state->lock);
     g_free(state);
 }
 
 sqlite3 *
 kvg_state_lock(KvgState *state)
 {
-    g_mutex_lock(&state->lock);
+    pthread_mutex_lock(&state->lock);
     return state->db;
 }
 
 void
 kvg_state_unlock(KvgState *state)
 {
-    g_mutex_unlock(&state->lock);
+    pthread_mutex_unlock(&state->lock);
 }

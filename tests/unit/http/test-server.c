@@ -74,8 +74,10 @@ handle(KvgHttpExchange *x, void *user_data)
 {
     Shared *shared = user_data;
     const char *path = kvg_http_path(x);
+    pthread_mutex_lock(&shared->lock);
     shared->saw_certificate = kvg_http_peer_certificate(x) != NULL;
     shared->was_verified = kvg_http_peer_verified(x);
+    pthread_mutex_unlock(&shared->lock);
     if (strcmp(path, "/duplex") == 0)
         handle_duplex(x);
     else if (strcmp(path, "/wait") == 0)
