@@ -460,12 +460,14 @@ print_result(const Demo *demo)
     json_array_foreach(cameras, i, camera)
     {
         g_autofree char *bytes = g_format_size((guint64)kvg_json_get_int(camera, "bytes", 0));
-        printf("%-16s %10" G_GINT64_FORMAT " %8.1f s %10s %8" G_GINT64_FORMAT " %10.1f s\n",
+        const int64_t first_ms = kvg_json_get_int(camera, "first_persisted_ms", -1);
+        g_autofree char *first =
+            first_ms < 0 ? g_strdup("never") : g_strdup_printf("%.1f s", (double)first_ms / 1000);
+        printf("%-16s %10" G_GINT64_FORMAT " %8.1f s %10s %8" G_GINT64_FORMAT " %12s\n",
                kvg_json_get_string(camera, "name"),
                kvg_json_get_int(camera, "fragments_persisted", 0),
                (double)kvg_json_get_int(camera, "media_ms_persisted", 0) / 1000, bytes,
-               kvg_json_get_int(camera, "frames_dropped", 0),
-               (double)kvg_json_get_int(camera, "first_persisted_ms", 0) / 1000);
+               kvg_json_get_int(camera, "frames_dropped", 0), first);
     }
     fflush(stdout);
 }
