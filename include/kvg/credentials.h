@@ -68,7 +68,7 @@ typedef struct {
     const char *certificate_path;
     const char *key_path;
     const char *ca_path;
-    unsigned connect_timeout_ms; /* 0: 4000 */
+    unsigned connect_timeout_ms; /* both 0: 4000, and more after each time-out */
     unsigned total_timeout_ms;   /* 0: 10000 */
 } KvgIotIdentity;
 

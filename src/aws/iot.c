@@ -12,6 +12,7 @@
 #define LOG_DOMAIN "kvg-aws"
 #define CONNECT_TIMEOUT_MS 4000 /* a dead link has a name within 5 s */
 #define TOTAL_TIMEOUT_MS 10000
+#define MAX_DOUBLINGS 2
 /* This clock may be wrong while a fresh certificate is good: within a day the other side decides.
  */
 #define DATE_SLACK_MS (24 * 60 * 60 * INT64_C(1000))
@@ -21,6 +22,8 @@ typedef struct {
     char *who; /* "credentials of thing 'gate'" */
     char *endpoint, *role_alias, *thing_name, *certificate_path, *key_path, *ca_path;
     long connect_timeout_ms, total_timeout_ms;
+    bool is_patient;         /* the time-outs are ours to choose */
+    _Atomic unsigned n_slow; /* connections that took too long */
     _Atomic bool was_warned; /* of the key file's mode */
 } IotSource;
 
@@ -62,6 +65,16 @@ warn_of_mode(IotSource *iot)
                         iot->key_path);
 }
 
+/* A slow line gets the time that it needs: twice as much after each time-out. */
+static void
+request(const IotSource *iot, KvgAttempt *attempt, const char *url)
+{
+    const unsigned n_slow = MIN(iot->is_patient ? atomic_load(&iot->n_slow) : 0, MAX_DOUBLINGS);
+    const long more_ms = (iot->connect_timeout_ms << n_slow) - iot->connect_timeout_ms;
+    kvg_attempt_request(attempt, url, iot->connect_timeout_ms + more_ms,
+                        iot->total_timeout_ms + more_ms);
+}
+
 static KvgRenewalStep
 begin(const IotSource *iot, KvgAttempt *attempt, GError **error)
 {
@@ -70,7 +83,7 @@ begin(const IotSource *iot, KvgAttempt *attempt, GError **error)
     g_autofree char *alias = kvg_uri_escape(iot->role_alias, false);
     g_autofree char *url =
         g_strdup_printf("https://%s/role-aliases/%s/credentials", iot->endpoint, alias);
-    kvg_attempt_request(attempt, url, iot->connect_timeout_ms, iot->total_timeout_ms);
+    request(iot, attempt, url);
     kvg_attempt_header(attempt, "x-amzn-iot-thingname", iot->thing_name);
     curl_easy_setopt(attempt->easy, CURLOPT_PROTOCOLS_STR, "https");
     curl_easy_setopt(attempt->easy, CURLOPT_SSLCERT, iot->certificate_path);
@@ -135,11 +148,13 @@ judge_failure(const IotSource *iot, const KvgAttempt *attempt, GError **error)
 static KvgRenewalStep
 iot_step(const KvgSource *source, KvgAttempt *attempt, GError **error)
 {
-    const IotSource *iot = (const IotSource *)source;
+    IotSource *iot = (IotSource *)(uintptr_t)source; /* what changes in it is atomic */
     if (attempt->n_requests == 0) {
-        warn_of_mode((IotSource *)(uintptr_t)iot);
+        warn_of_mode(iot);
         return begin(iot, attempt, error);
     }
+    if (attempt->result == CURLE_OPERATION_TIMEDOUT)
+        atomic_fetch_add(&iot->n_slow, 1);
     if (attempt->result != CURLE_OK || attempt->status != 200)
         return judge_failure(iot, attempt, error);
     g_autoptr(json_t) reply = kvg_json_parse_object(attempt->body->str, attempt->body->len, NULL);
@@ -186,6 +201,7 @@ kvg_source_iot(const KvgIotIdentity *identity)
     iot->certificate_path = g_strdup(identity->certificate_path);
     iot->key_path = g_strdup(identity->key_path);
     iot->ca_path = g_strdup(identity->ca_path);
+    iot->is_patient = identity->connect_timeout_ms == 0 && identity->total_timeout_ms == 0;
     iot->connect_timeout_ms =
         identity->connect_timeout_ms != 0 ? identity->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     iot->total_timeout_ms =

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define MAX_ENDPOINT 1024
+/* For the answer, when there is a connection. */
+#define ANSWER_MS 6000u
 
 static char *
 call_body(KvgUpload *upload, KvgControlKind kind)
@@ -56,6 +58,8 @@ kvg_control_begin(KvgUpload *upload, KvgControlKind kind)
                                    .body = body,
                                    .ca_path = uploader->ca_path,
                                    .user_agent = uploader->user_agent,
+                                   .connect_timeout_ms = kvg_upload_connect_ms(upload),
+                                   .total_timeout_ms = kvg_upload_connect_ms(upload) + ANSWER_MS,
                                    .clock_offset_ms = control->clock_offset_ms};
     control->kind = kind;
     control->call = kvg_aws_transfer_new(&request, &keys, &control->reply);
@@ -124,6 +128,7 @@ on_control_done(void *owner, CURLcode result)
     KvgControl *control = &upload->mine.control;
     KvgAwsReply *reply = &control->reply;
     g_autoptr(GError) error = NULL;
+    kvg_upload_learn_connect(upload, kvg_aws_transfer_easy(control->call), result);
     if (kvg_aws_transfer_end(control->call, result, &error)) {
         judge_answer(upload);
         return;

@@ -110,6 +110,7 @@ struct _KvgUpload {
         KvgControl control;
         KvgBucket bucket; /* for the backlog */
         uint64_t bytes_sent;
+        unsigned connect_ms; /* how long the next connection may take; 0: KVG_CONNECT_MS */
         int64_t keys_expire_wall_ms;
         char *last_trouble; /* in the log; NULL */
         unsigned n_trouble; /* times it came again */
@@ -120,6 +121,14 @@ struct _KvgUpload {
         bool is_removed;
     } shared;
 };
+
+/* A dead link has a name within 5 s. */
+#define KVG_CONNECT_MS 4000u
+#define KVG_CONNECT_MAX_MS 20000u
+unsigned kvg_upload_connect_ms(const KvgUpload *upload);
+/* A slow line gets the time that it needs: twice as much after a time-out, and at all times four
+ * times what the last connection took. */
+void kvg_upload_learn_connect(KvgUpload *upload, CURL *easy, CURLcode result);
 
 /* Steps the session. May be called within curl's callbacks: what touches handles waits until
  * kvg_upload_settle(). */

@@ -15,7 +15,6 @@
  * megabytes.
  */
 #define UNSENT_BYTES (128 * 1024)
-#define CONNECT_TIMEOUT_MS 4000L /* a dead link has a name within 5 s */
 #define MAX_ERROR_BODY 4096
 /* The least that is worth a write when the bandwidth is limited. */
 #define SLICE_BYTES 8192
@@ -339,6 +338,7 @@ on_put_done(void *owner, CURLcode result)
     KvgPut *put = owner;
     long status = 0;
     curl_easy_getinfo(put->easy, CURLINFO_RESPONSE_CODE, &status);
+    kvg_upload_learn_connect(put->upload, put->easy, result);
     const bool was_dead = put->is_dead;
     if (!was_dead && status >= 300) {
         on_refused(put, status);
@@ -386,7 +386,7 @@ make_easy(KvgPut *put, const char *url)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 20L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)kvg_upload_connect_ms(put->upload));
     curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
     /* A session is a connection: an old one may die under the first fragment. */
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);

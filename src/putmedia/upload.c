@@ -82,6 +82,25 @@ kvg_upload_step_keys(KvgUpload *upload, const KvgKeys *keys)
     kvg_upload_step(upload, &event);
 }
 
+/* ---- time for a connection ---- */
+
+unsigned
+kvg_upload_connect_ms(const KvgUpload *upload)
+{
+    return MAX(upload->mine.connect_ms, KVG_CONNECT_MS);
+}
+
+void
+kvg_upload_learn_connect(KvgUpload *upload, CURL *easy, CURLcode result)
+{
+    curl_off_t took_us = 0; /* to the end of the TLS handshake; 0: there was none */
+    curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &took_us);
+    if (took_us > 0)
+        upload->mine.connect_ms = (unsigned)MIN(took_us / 250, KVG_CONNECT_MAX_MS);
+    else if (result == CURLE_OPERATION_TIMEDOUT)
+        upload->mine.connect_ms = MIN(2 * kvg_upload_connect_ms(upload), KVG_CONNECT_MAX_MS);
+}
+
 /* ---- performing ---- */
 
 static void

@@ -55,6 +55,17 @@ const Row rows[] = {
 
     /* ---- the network ---- */
     {.name = "latency", .is_tcp = true, .steps = {FAULT(0, .latency_ms = 400)}, .stays = true},
+    /* TLS takes longer than a connection is given at first. */
+    {.name = "latency/slow-line",
+     .is_tcp = true,
+     .steps = {FAULT(0, .latency_ms = 2100)},
+     .reason = "timeout",
+     .stays = true},
+    {.name = "latency/slow-provider",
+     .keys = ROW_KEYS_IOT,
+     .steps = {{.at_ms = 0, .faults = {.latency_ms = 2100}, .on_credentials = true}},
+     .reason = "credentials of thing",
+     .stays = true},
     {.name = "throttle",
      .is_tcp = true,
      .seconds = 10,
