@@ -5,21 +5,16 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "os/file.h"
+#include "server/state/gcm.h"
 #include "server/state/sql.h"
 #include <kvg/error.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <string.h>
 
 #define TOKEN_VERSION 1
-#define KEY_BYTES 32
-#define NONCE_BYTES 12
-#define TAG_BYTES 16
-#define OVERHEAD (1 + NONCE_BYTES + TAG_BYTES)
+#define OVERHEAD (1 + KVG_GCM_NONCE_BYTES + KVG_GCM_TAG_BYTES)
 #define MAX_TOKEN_CHARS 8192
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
 
 void
 kvg_caller_clear(KvgCaller *caller)
@@ -85,7 +80,7 @@ kvg_random_secret(void)
 bool
 kvg_auth_open(KvgServer *server, GError **error)
 {
-    uint8_t key[KEY_BYTES];
+    uint8_t key[KVG_GCM_KEY_BYTES];
     random_bytes(key, sizeof key);
     g_autofree char *id = kvg_random_id("AKIA", 16);
     g_autofree char *user_id = kvg_random_id("AIDA", 17);
@@ -95,7 +90,7 @@ kvg_auth_open(KvgServer *server, GError **error)
     sqlite3 *db = kvg_state_lock(server->state);
     const bool ok =
         kvg_sql_run(db, "INSERT OR IGNORE INTO setting VALUES ('session-key', ?1)", "b", key,
-                    KEY_BYTES) >= 0 &&
+                    KVG_GCM_KEY_BYTES) >= 0 &&
         kvg_sql_run(db,
                     "INSERT OR IGNORE INTO iam_user (name, user_id, path, created_ms,"
                     " is_administrator) VALUES ('" ADMINISTRATOR "', ?1, '/', ?2, 1)",
@@ -140,51 +135,42 @@ kvg_auth_write_credentials(KvgServer *server, const char *path, GError **error)
 }
 
 static bool
-sealing_key(KvgServer *server, uint8_t key[KEY_BYTES])
+sealing_key(KvgServer *server, uint8_t key[KVG_GCM_KEY_BYTES])
 {
     sqlite3 *db = kvg_state_lock(server->state);
     bool found = false;
     {
         g_auto(KvgStatement) row =
             kvg_sql_query(db, "SELECT value FROM setting WHERE name = 'session-key'", "");
-        found = kvg_sql_step(row) && sqlite3_column_bytes(row, 0) == KEY_BYTES;
+        found = kvg_sql_step(row) && sqlite3_column_bytes(row, 0) == KVG_GCM_KEY_BYTES;
         if (found)
-            memcpy(key, sqlite3_column_blob(row, 0), KEY_BYTES);
+            memcpy(key, sqlite3_column_blob(row, 0), KVG_GCM_KEY_BYTES);
     }
     kvg_state_unlock(server->state);
     return found;
 }
 
 static bool
-seal(const uint8_t key[KEY_BYTES], const char *aad, const char *text, uint8_t *out)
+seal(const uint8_t key[KVG_GCM_KEY_BYTES], const char *access_key, const char *text, uint8_t *out)
 {
-    g_autoptr(EVP_CIPHER_CTX) ctx = EVP_CIPHER_CTX_new();
-    const int len = (int)strlen(text);
-    int n = 0;
+    const KvgGcmPiece piece = {text, strlen(text)};
+    uint8_t *nonce = out + 1, *body = nonce + KVG_GCM_NONCE_BYTES;
     out[0] = TOKEN_VERSION;
-    random_bytes(out + 1, NONCE_BYTES);
-    uint8_t *body = out + 1 + NONCE_BYTES;
-    return EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out + 1) == 1 &&
-           EVP_EncryptUpdate(ctx, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) == 1 &&
-           EVP_EncryptUpdate(ctx, body, &n, (const uint8_t *)text, len) == 1 &&
-           EVP_EncryptFinal_ex(ctx, body + n, &n) == 1 &&
-           EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, body + len) == 1;
+    return kvg_gcm_seal(key, access_key, &piece, 1, nonce, body, body + piece.len);
 }
 
+/* @text: room for a NUL more than the token holds. */
 static bool
-unseal(const uint8_t key[KEY_BYTES], const char *aad, uint8_t *sealed, size_t len, char *text)
+unseal(const uint8_t key[KVG_GCM_KEY_BYTES],
+       const char *access_key,
+       const uint8_t *sealed,
+       size_t len,
+       char *text)
 {
-    g_autoptr(EVP_CIPHER_CTX) ctx = EVP_CIPHER_CTX_new();
-    const int body_len = (int)(len - OVERHEAD);
-    int n = 0;
-    uint8_t *body = sealed + 1 + NONCE_BYTES;
-    if (EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, sealed + 1) != 1 ||
-        EVP_DecryptUpdate(ctx, NULL, &n, (const uint8_t *)aad, (int)strlen(aad)) != 1 ||
-        EVP_DecryptUpdate(ctx, (uint8_t *)text, &n, body, body_len) != 1 ||
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, body + body_len) != 1)
-        return false;
-    text[body_len] = '\0';
-    return EVP_DecryptFinal_ex(ctx, body + body_len, &n) == 1;
+    const size_t text_len = len - OVERHEAD;
+    const uint8_t *nonce = sealed + 1, *body = nonce + KVG_GCM_NONCE_BYTES;
+    text[text_len] = '\0';
+    return kvg_gcm_unseal(key, access_key, nonce, body + text_len, body, text_len, (uint8_t *)text);
 }
 
 bool
@@ -202,7 +188,7 @@ kvg_session_issue(KvgServer *server,
                   "t", spec->thing_name, "c", spec->certificate_id, "p", spec->policy, "b",
                   (json_int_t)kvg_clock_wall_ms(), "e", (json_int_t)spec->expires_ms);
     g_autofree char *text = claims != NULL ? kvg_json_to_text(claims) : NULL;
-    uint8_t key[KEY_BYTES];
+    uint8_t key[KVG_GCM_KEY_BYTES];
     if (text == NULL || strlen(text) > MAX_TOKEN_CHARS / 4 * 3 - OVERHEAD ||
         !sealing_key(server, key)) {
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_FAILED, "cannot issue a session token");
@@ -258,7 +244,7 @@ kvg_session_open(KvgServer *server,
         return false;
     size_t len = 0;
     g_autofree uint8_t *sealed = g_base64_decode(token, &len);
-    uint8_t key[KEY_BYTES];
+    uint8_t key[KVG_GCM_KEY_BYTES];
     if (sealed == NULL || len <= OVERHEAD || sealed[0] != TOKEN_VERSION ||
         !sealing_key(server, key))
         return false;

@@ -8,7 +8,7 @@
 
 struct _KvgPlayback {
     KvgServer *server;
-    uint8_t key[KVG_SEAL_KEY_BYTES];
+    uint8_t key[KVG_GCM_KEY_BYTES];
     KvgTimelines *timelines;
     GMutex lock;             /* protects connections */
     GHashTable *connections; /* operation and stream ARN -> how many calls are being answered */

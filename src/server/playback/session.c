@@ -69,7 +69,7 @@ swap_alphabet(char *text, const char *from, const char *to)
 }
 
 char *
-kvg_playback_session_seal(const KvgPlaybackSession *session, const uint8_t key[KVG_SEAL_KEY_BYTES])
+kvg_playback_session_seal(const KvgPlaybackSession *session, const uint8_t key[KVG_GCM_KEY_BYTES])
 {
     g_autoptr(GByteArray) plain = write_layout(session);
     g_autofree char *text = kvg_seal(plain, key);
@@ -82,7 +82,7 @@ kvg_playback_session_seal(const KvgPlaybackSession *session, const uint8_t key[K
 
 bool
 kvg_playback_session_open(const char *token,
-                          const uint8_t key[KVG_SEAL_KEY_BYTES],
+                          const uint8_t key[KVG_GCM_KEY_BYTES],
                           KvgPlaybackSession *session)
 {
     const size_t token_len = strlen(token);

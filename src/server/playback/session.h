@@ -39,8 +39,8 @@ typedef struct {
 
 /* URL-safe text (g_free); NULL if the system has no randomness. */
 char *kvg_playback_session_seal(const KvgPlaybackSession *session,
-                                const uint8_t key[KVG_SEAL_KEY_BYTES]);
+                                const uint8_t key[KVG_GCM_KEY_BYTES]);
 /* False for anything that was not sealed with @key. Does not look at expires_ms. */
 bool kvg_playback_session_open(const char *token,
-                               const uint8_t key[KVG_SEAL_KEY_BYTES],
+                               const uint8_t key[KVG_GCM_KEY_BYTES],
                                KvgPlaybackSession *session) G_GNUC_WARN_UNUSED_RESULT;

@@ -589,7 +589,7 @@ test_expired_token(Fixture *f, const void *data)
     g_autofree char *key = NULL;
     gsize len;
     g_assert_true(g_file_get_contents(path, &key, &len, NULL));
-    g_assert_cmpuint(len, ==, KVG_SEAL_KEY_BYTES);
+    g_assert_cmpuint(len, ==, KVG_GCM_KEY_BYTES);
     static const struct {
         int64_t rest_ms;
         const char *arn;
