@@ -25,6 +25,8 @@
 #define MAINTENANCE_US (30 * G_USEC_PER_SEC)
 #define STOP_GRACE_MS 5000
 #define EXIT_USAGE 2
+/* One place in so many is not for those who read video. */
+#define RESERVE_PART 8
 
 typedef struct {
     KvgServer server;
@@ -403,6 +405,8 @@ main(int argc, char **argv)
                    .http_port = arguments.http_port,
                    .mqtt_port = arguments.mqtt_port,
                    .change_ms = arguments.change_ms,
+                   .max_readers = arguments.max_connections -
+                                  (arguments.max_connections + RESERVE_PART - 1) / RESERVE_PART,
                    .metrics = kvg_metrics_new(),
                    .quotas = kvg_quotas_new(arguments.max_streams, arguments.has_call_rates)},
         .max_connections = arguments.max_connections,

@@ -134,7 +134,7 @@ kvg_server_arguments_parse(KvgServerArguments *a, char **argv, GError **error)
         {"max-streams", 0, 0, G_OPTION_ARG_INT, &max_streams, "Streams of the account (10000)",
          "N"},
         {"call-rates", 0, 0, G_OPTION_ARG_NONE, &call_rates,
-         "Refuse calls above the rates that AWS allows", NULL},
+         "Refuse calls, and slow uploads, above the rates that AWS allows", NULL},
         {"change-time", 0, 0, G_OPTION_ARG_STRING, &change_time,
          "How long a stream is CREATING, UPDATING or DELETING (0ms)", "TIME"},
         {"max-connections", 0, 0, G_OPTION_ARG_INT, &max_connections,

@@ -3,10 +3,10 @@
 
 #include "base/json.h"
 #include "http/server.h"
+#include "server/control/expiry_clock.h"
 #include "server/live/buffer.h"
 #include "server/live/live.h"
 #include "server/metrics/metrics.h"
-#include "server/control/expiry_clock.h"
 #include "server/store/store.h"
 #include <glib.h>
 #include <sqlite3.h>
@@ -41,7 +41,8 @@ typedef struct {
     const char *listen_address;
     KvgQuotas *quotas;
     KvgMetrics *metrics;
-    int64_t change_ms; /* how long a stream is CREATING, UPDATING or DELETING */
+    int64_t change_ms;    /* how long a stream is CREATING, UPDATING or DELETING */
+    unsigned max_readers; /* requests for video at a time; 0: no bound */
 } KvgServer;
 
 /* Who calls, after authentication. */

@@ -634,6 +634,47 @@ def _(target):
             one.close()
 
 
+@attempt("readers that hold every place they can get")
+def _(_):
+    site = start(MAX_CONNECTIONS="24")  # 21 of them for readers
+    client, keys = site.client("kinesisvideo"), site.administrator()
+    for name in "abcdefgh":
+        client.create_stream(StreamName=name, DataRetentionInHours=1)
+
+    def live(name):
+        body = json.dumps({"StreamName": name, "StartSelector": {"StartSelectorType": "NOW"}}).encode()
+        one = socket.create_connection(("127.0.0.1", site.ports["http"]), timeout=15)
+        one.sendall(request("/getMedia", sign(keys, "/getMedia", body), body))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            part = one.recv(65536)
+            assert part, answer
+            answer += part
+        return one, answer.decode("latin-1")
+
+    readers = [live(name) for name in "abcdefg" * 3]
+    try:
+        assert all(" 200 " in answer[:15] for _, answer in readers), readers
+        for _ in range(2):
+            one, answer = live("h")
+            one.close()
+            assert " 503 " in answer[:15] and "Retry-After: 1" in answer, answer
+        camera = Upload(site, "h")
+        camera.send(header() + cluster(now() - 5000) + END)
+        camera.read_until("PERSISTED")
+        camera.finish()
+    finally:
+        for one, _ in readers:
+            one.close()
+
+    def is_read_again():
+        one, answer = live("h")
+        one.close()
+        return " 200 " in answer[:15]
+    kvgtest.wait_for("places to be free again", is_read_again)
+    assert site.server.stop() == 0
+
+
 def main():
     target = Target()
     camera = Camera(target.site, "camera")

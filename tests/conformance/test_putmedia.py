@@ -3,6 +3,7 @@ stream of its own; rows run side by side."""
 import concurrent.futures
 import json
 import sys
+import threading
 import time
 import urllib.request
 
@@ -133,7 +134,6 @@ LEFT_OUT = {
     "ERROR 4507": "known to producers, not seen on the wire: a deleted stream is 4008",
     "ERROR 5000, 5001": "need faults of the server; unit tests of the store fail its disk",
     "MIN_FRAGMENT_DURATION_REACHED": "its number is not known, so short fragments are taken",
-    "at most 5 fragments a second, 100 Mbit/s": "quotas that would refuse what a test wants to send",
 }
 
 
@@ -478,6 +478,35 @@ def _(site, name, arn):
     other.server.stop()
     assert refused and refused[0] == (400, "ClientLimitExceededException", {
         "Message": "Limit exceeded on number of requests for PutMedia API for resource 's'"}), refused
+
+
+def hurries(label, pieces, least_s):
+    """What comes faster than the quotas is read slowly, all of it, and holds up no other stream."""
+    @behaviour(label)
+    def _(site, name, arn):
+        other = start(CALL_RATES="1")
+        for stream in ("s", "beside"):
+            other.client("kinesisvideo").create_stream(StreamName=stream, DataRetentionInHours=1)
+        upload = Upload(other, "s")
+        began = time.monotonic()
+        sender = threading.Thread(target=upload.send, args=(header() + b"".join(pieces),))
+        sender.start()
+        beside = Upload(other, "beside")
+        beside.send(header() + cluster(T) + cluster(T + 1000))
+        beside.finish()
+        sender.join()
+        upload.finish()
+        took = time.monotonic() - began
+        kept = list_fragments(other, "s")
+        other.server.stop()
+        assert beside.words().count("P2") == 1 and len(kept) == len(pieces), (beside.words(), len(kept))
+        assert took >= least_s, took
+
+
+# A second's worth may come at once.
+hurries("more than 5 fragments a second", [cluster(T + 1000 * i) for i in range(16)], 2)
+hurries("more than 12.5 MB a second",
+        [cluster(T + 1000 * i, block(size=20000000)) for i in range(2)], 2)
 
 
 @behaviour("metrics under the service's own names")

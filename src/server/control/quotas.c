@@ -7,7 +7,7 @@
 #define MAX_BUCKETS 65536
 
 typedef struct {
-    double calls; /* that may still be made */
+    double left; /* calls that may still be made; below 0: owed */
     unsigned rate;
     int64_t filled_us;
 } Bucket;
@@ -50,7 +50,7 @@ static void
 fill(Bucket *bucket, int64_t now_us)
 {
     const double seconds = (double)MAX(now_us - bucket->filled_us, 0) / G_USEC_PER_SEC;
-    bucket->calls = MIN(bucket->calls + seconds * bucket->rate, bucket->rate);
+    bucket->left = MIN(bucket->left + seconds * bucket->rate, bucket->rate);
     bucket->filled_us = now_us;
 }
 
@@ -59,7 +59,7 @@ is_full(void *key, void *value, void *now_us)
 {
     Bucket *bucket = value;
     fill(bucket, *(int64_t *)now_us);
-    return bucket->calls >= bucket->rate;
+    return bucket->left >= bucket->rate;
 }
 
 /* Takes @key. */
@@ -73,9 +73,17 @@ find_bucket(KvgQuotas *quotas, char *key, unsigned rate, int64_t now_us)
         return bucket;
     }
     bucket = g_new(Bucket, 1);
-    *bucket = (Bucket){.calls = rate, .rate = rate, .filled_us = now_us};
+    *bucket = (Bucket){.left = rate, .rate = rate, .filled_us = now_us};
     g_hash_table_insert(quotas->buckets, key, bucket);
     return bucket;
+}
+
+static void
+lock(KvgQuotas *quotas, int64_t now_us)
+{
+    pthread_mutex_lock(&quotas->lock);
+    if (g_hash_table_size(quotas->buckets) >= MAX_BUCKETS)
+        g_hash_table_foreach_remove(quotas->buckets, is_full, &now_us);
 }
 
 bool
@@ -88,20 +96,37 @@ kvg_quotas_take(KvgQuotas *quotas,
 {
     if (quotas == NULL || !quotas->has_rates)
         return true;
-    pthread_mutex_lock(&quotas->lock);
-    if (g_hash_table_size(quotas->buckets) >= MAX_BUCKETS)
-        g_hash_table_foreach_remove(quotas->buckets, is_full, &now_us);
+    lock(quotas, now_us);
     Bucket *account =
         per_account > 0 ? find_bucket(quotas, g_strdup(operation), per_account, now_us) : NULL;
     Bucket *one =
         stream != NULL && per_stream > 0
             ? find_bucket(quotas, g_strdup_printf("%s %s", operation, stream), per_stream, now_us)
             : NULL;
-    const bool may = (account == NULL || account->calls >= 1) && (one == NULL || one->calls >= 1);
+    const bool may = (account == NULL || account->left >= 1) && (one == NULL || one->left >= 1);
     if (may && account != NULL)
-        account->calls -= 1;
+        account->left -= 1;
     if (may && one != NULL)
-        one->calls -= 1;
+        one->left -= 1;
     pthread_mutex_unlock(&quotas->lock);
     return may;
+}
+
+int64_t
+kvg_quotas_charge(KvgQuotas *quotas,
+                  const char *what,
+                  const char *stream,
+                  unsigned per_second,
+                  double amount,
+                  int64_t now_us)
+{
+    if (quotas == NULL || !quotas->has_rates)
+        return 0;
+    lock(quotas, now_us);
+    Bucket *bucket =
+        find_bucket(quotas, g_strdup_printf("%s %s", what, stream), per_second, now_us);
+    bucket->left -= amount;
+    const double owed = MAX(-bucket->left, 0);
+    pthread_mutex_unlock(&quotas->lock);
+    return (int64_t)(owed / per_second * G_USEC_PER_SEC);
 }

@@ -21,3 +21,11 @@ bool kvg_quotas_take(KvgQuotas *quotas,
                      const char *stream,
                      unsigned per_stream,
                      int64_t now_us);
+/* For what is slowed down rather than refused: takes @amount of @what (@per_second for one @stream,
+ * and a second's worth at once). How long to take no more, in microseconds; 0: go on. */
+int64_t kvg_quotas_charge(KvgQuotas *quotas,
+                          const char *what,
+                          const char *stream,
+                          unsigned per_second,
+                          double amount,
+                          int64_t now_us) G_GNUC_WARN_UNUSED_RESULT;

@@ -18,6 +18,10 @@
 #define READ_BYTES 65536u
 #define POLL_MS 1000
 #define CALLS_PER_SECOND 5 /* to one stream, where rates are enforced */
+/* Faster than this a stream is read slowly, where rates are enforced. */
+#define FRAGMENTS_PER_SECOND 5
+#define BYTES_PER_SECOND 12500000
+#define PAUSE_US 20000 /* between two looks at what else there is to do */
 #define IDLE_PERIOD_MS 5000
 #define IDLE_LIMIT_MS 30000
 #define SESSION_LIMIT_MS (45 * 60 * 1000ll)
@@ -68,7 +72,8 @@ typedef struct {
     KvgAssembler *assembler;
     size_t held_bytes; /* as counted in ingest */
     int64_t began_ms, last_data_ms, last_idle_ms, fragment_began_ms;
-    char number[64]; /* of the fragment that has begun */
+    int64_t paused_until_us; /* its stream came faster than the quotas allow */
+    char number[64];         /* of the fragment that has begun */
     int64_t server_ms, producer_ms;
 } Session;
 
@@ -325,6 +330,15 @@ on_fragment(Session *s, const KvgAssemblerEvent *event)
 }
 
 static void
+charge(Session *s, const char *what, unsigned per_second, double amount)
+{
+    const int64_t now_us = kvg_clock_mono_us();
+    const int64_t pause_us = kvg_quotas_charge(s->ingest->server->quotas, what, s->stream.arn,
+                                               per_second, amount, now_us);
+    s->paused_until_us = MAX(s->paused_until_us, now_us + pause_us);
+}
+
+static void
 on_begin(Session *s, const KvgAssemblerEvent *event)
 {
     s->fragment_began_ms = now_ms();
@@ -332,6 +346,7 @@ on_begin(Session *s, const KvgAssemblerEvent *event)
     s->producer_ms = event->start_ms + (s->is_relative ? s->start_ms : 0);
     kvg_numbers_next(s->ingest->numbers, s->stream.arn, s->server_ms, s->number);
     ack(s, KVG_ACK_BUFFERING, event->timecode, s->number, 0);
+    charge(s, "PutMedia fragments", FRAGMENTS_PER_SECOND, 1);
 }
 
 static void
@@ -389,6 +404,7 @@ take_data(Session *s, const void *data, size_t len)
 {
     const KvgAssemblerEvent none = {0};
     s->last_data_ms = s->last_idle_ms = now_ms();
+    charge(s, "PutMedia bytes", BYTES_PER_SECOND, (double)len);
     kvg_assembler_put(s->assembler, data, len);
     if (!take_events(s))
         return false;
@@ -436,6 +452,10 @@ read_stream(Session *s)
             return flush_acks(s);
         if (!flush_acks(s))
             return false;
+        if (kvg_clock_mono_us() < s->paused_until_us) {
+            g_usleep(PAUSE_US);
+            continue;
+        }
         size_t len = 0;
         g_autoptr(GError) error = NULL;
         switch (kvg_http_read(s->x, buffer, READ_BYTES, &len, POLL_MS, &error)) {

@@ -10,6 +10,7 @@ struct _KvgPlayback {
     KvgServer *server;
     uint8_t key[KVG_GCM_KEY_BYTES];
     KvgTimelines *timelines;
+    gint n_readers;          /* atomic; requests that are being answered */
     GMutex lock;             /* protects connections */
     GHashTable *connections; /* operation and stream ARN -> how many calls are being answered */
 };

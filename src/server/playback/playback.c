@@ -237,17 +237,41 @@ handle_operation(KvgPlayback *playback, KvgHttpExchange *x, const Operation *ope
     kvg_stream_info_clear(&call.stream);
 }
 
+static void
+refuse_crowd(KvgHttpExchange *x)
+{
+    static const KvgHeader headers[] = {{"Content-Type", "application/json"},
+                                        {"x-amzn-ErrorType", "ServiceUnavailable"},
+                                        {"Retry-After", "1"}};
+    static const char body[] = "{\"Message\":\"Too many requests for video at once; try again, or "
+                               "start the server with a larger --max-connections.\"}";
+    kvg_http_close_after(x);
+    kvg_http_respond(x, 503, headers, G_N_ELEMENTS(headers), body, sizeof body - 1);
+}
+
+/* Readers may not take the last places: a camera that comes always finds one. */
+static void
+run_admitted(KvgPlayback *playback, KvgHttpExchange *x, const Operation *operation)
+{
+    const unsigned max = playback->server->max_readers;
+    const unsigned others = (unsigned)g_atomic_int_add(&playback->n_readers, 1);
+    if (max != 0 && others >= max)
+        refuse_crowd(x);
+    else if (operation != NULL)
+        handle_operation(playback, x, operation);
+    else
+        kvg_playback_serve(playback, x);
+    g_atomic_int_add(&playback->n_readers, -1);
+}
+
 bool
 kvg_playback_handle(KvgPlayback *playback, KvgHttpExchange *x)
 {
     const char *path = kvg_http_path(x);
     const Operation *operation = find_operation(path);
-    if (operation != NULL)
-        handle_operation(playback, x, operation);
-    else if (g_str_has_prefix(path, "/hls/v1/") || g_str_has_prefix(path, "/dash/v1/") ||
-             g_str_has_prefix(path, "/ll/v1/"))
-        kvg_playback_serve(playback, x);
-    else
+    if (operation == NULL && !g_str_has_prefix(path, "/hls/v1/") &&
+        !g_str_has_prefix(path, "/dash/v1/") && !g_str_has_prefix(path, "/ll/v1/"))
         return false;
+    run_admitted(playback, x, operation);
     return true;
 }

@@ -138,6 +138,11 @@ struct _KvgHttpExchange {
     unsigned n_waits;
 };
 
+void
+kvg_http_close_after(KvgHttpExchange *x)
+{
+}
+
 const char *
 kvg_http_method(const KvgHttpExchange *x)
 {
