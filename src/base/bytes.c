@@ -128,13 +128,6 @@ kvg_bytes_set_u32(GByteArray *out, size_t offset, uint32_t value)
     store_uint(out->data + offset, value, 4);
 }
 
-void
-kvg_bytes_set_u64(GByteArray *out, size_t offset, uint64_t value)
-{
-    g_return_if_fail(offset + 8 <= out->len);
-    store_uint(out->data + offset, value, 8);
-}
-
 /* The table form serves every machine; x86-64 with SSE 4.2 computes the same eight bytes at a time,
  * which matters because every stored byte passes here. */
 static uint32_t

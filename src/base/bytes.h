@@ -31,9 +31,8 @@ void kvg_bytes_put_u32(GByteArray *out, uint32_t value);
 void kvg_bytes_put_u64(GByteArray *out, uint64_t value);
 void kvg_bytes_put(GByteArray *out, const void *data, size_t len);
 
-/* Overwrites four or eight bytes at @offset; for sizes known only afterwards. */
+/* Overwrites four bytes at @offset; for sizes known only afterwards. */
 void kvg_bytes_set_u32(GByteArray *out, size_t offset, uint32_t value);
-void kvg_bytes_set_u64(GByteArray *out, size_t offset, uint64_t value);
 
 /* CRC-32C (Castagnoli) of @len bytes, continuing from @crc (0 to start). */
 uint32_t kvg_crc32c(uint32_t crc, const void *data, size_t len);

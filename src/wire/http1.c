@@ -32,7 +32,7 @@ struct _KvgHttp1 {
     KvgHttp1Head head;
     size_t head_bytes;    /* seen so far */
     size_t framing_bytes; /* since the last body byte */
-    bool has_started, head_done, ended;
+    bool head_done, ended;
     bool value_open; /* a value is due and not yet terminated */
     char last_byte;  /* of the head, to see line ends across steps */
 
@@ -290,7 +290,7 @@ kvg_http1_reset(KvgHttp1 *http)
     g_clear_pointer(&http->failure, g_free);
     memset(&http->head, 0, sizeof http->head);
     http->head_bytes = http->framing_bytes = 0;
-    http->has_started = http->head_done = http->ended = http->value_open = false;
+    http->head_done = http->ended = http->value_open = false;
     http->last_byte = 0;
 }
 
@@ -314,8 +314,6 @@ has_bad_line_end(KvgHttp1 *http, const char *text, size_t len)
 static bool
 is_within_bounds(KvgHttp1 *http, size_t used)
 {
-    if (!http->has_started)
-        http->has_started = used > 0;
     if (!http->head_done) {
         http->head_bytes += used;
         if (http->head_bytes > http->max_head_bytes)
@@ -385,10 +383,4 @@ const KvgHttp1Head *
 kvg_http1_head(const KvgHttp1 *http)
 {
     return &http->head;
-}
-
-bool
-kvg_http1_is_fresh(const KvgHttp1 *http)
-{
-    return !http->has_started;
 }

@@ -57,5 +57,3 @@ KvgHttp1Event kvg_http1_step(KvgHttp1 *http,
                              size_t *body_len,
                              GError **error);
 const KvgHttp1Head *kvg_http1_head(const KvgHttp1 *http);
-/* True before the first byte of a request. */
-bool kvg_http1_is_fresh(const KvgHttp1 *http);

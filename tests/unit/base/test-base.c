@@ -36,9 +36,8 @@ test_builder(void)
     kvg_bytes_put_u16(out, 0x0203);
     kvg_bytes_put_u24(out, 0x040506);
     kvg_bytes_put_u32(out, 0);
-    kvg_bytes_put_u64(out, 0);
+    kvg_bytes_put_u64(out, 0x0b0c0d0e0f101112);
     kvg_bytes_set_u32(out, 6, 0x0708090a);
-    kvg_bytes_set_u64(out, 10, 0x0b0c0d0e0f101112);
     for (guint i = 0; i < out->len; i++)
         g_assert_cmpuint(out->data[i], ==, i + 1);
     g_assert_cmpuint(out->len, ==, 18);
