@@ -16,6 +16,8 @@
 #define CHECK_US G_USEC_PER_SEC
 /* As long as the broker keeps the session of a client that is gone. */
 #define FORGET_US (INT64_C(3600) * G_USEC_PER_SEC)
+#define ASK_PREFIX "$kvg/ask/"
+#define TELL_PREFIX "$kvg/tell/"
 #define MAX_CLIENT_ID 128
 
 typedef struct {
@@ -123,7 +125,7 @@ on_access(int event, void *data, void *user_data)
     const char *id = mosquitto_client_id(check->client);
     Client *client = id != NULL ? g_hash_table_lookup(plugin->clients, id) : NULL;
     bool allowed = false;
-    if (client == NULL)
+    if (client == NULL || (client->grant != NULL && g_str_has_prefix(check->topic, "$kvg/")))
         return MOSQ_ERR_ACL_DENIED;
     switch (check->access) {
     case MOSQ_ACL_WRITE:
@@ -148,6 +150,67 @@ on_access(int event, void *data, void *user_data)
                                                                    : "receive",
                              check->topic);
     return allowed ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+/* ---- what only one client may hear ---- */
+
+static char *
+to_hex(const char *text)
+{
+    GString *hex = g_string_new(NULL);
+    for (; *text != '\0'; text++)
+        g_string_append_printf(hex, "%02x", (unsigned)(guchar)*text);
+    return g_string_free(hex, FALSE);
+}
+
+static char *
+from_hex(const char *hex, size_t len)
+{
+    GString *text = g_string_new(NULL);
+    for (size_t i = 0; i + 1 < len; i += 2)
+        g_string_append_c(
+            text, (char)(g_ascii_xdigit_value(hex[i]) * 16 + g_ascii_xdigit_value(hex[i + 1])));
+    return g_string_free(text, FALSE);
+}
+
+/* Asked by a device: the topic gets the asker's name in front, so that the server knows whom to
+ * answer. */
+static void
+carry_ask(struct mosquitto_evt_message *message)
+{
+    g_autofree char *id = to_hex(mosquitto_client_id(message->client));
+    g_autofree char *topic = g_strdup_printf(ASK_PREFIX "%s/%s", id, message->topic);
+    message->topic = mosquitto_strdup(topic); /* the broker frees both */
+}
+
+/* Answered by the server: to that one client, subscribed or not, and to nobody else. */
+static void
+carry_tell(const struct mosquitto_evt_message *message)
+{
+    const char *rest = message->topic + strlen(TELL_PREFIX);
+    const char *topic = strchr(rest, '/');
+    if (topic == NULL)
+        return;
+    g_autofree char *id = from_hex(rest, (size_t)(topic - rest));
+    mosquitto_broker_publish_copy(id, topic + 1, (int)message->payloadlen, message->payload, 1,
+                                  false, NULL);
+}
+
+static int
+on_message(int event, void *data, void *user_data)
+{
+    Plugin *plugin = user_data;
+    struct mosquitto_evt_message *message = data;
+    const char *id = message->client != NULL ? mosquitto_client_id(message->client) : NULL;
+    const Client *client = id != NULL ? g_hash_table_lookup(plugin->clients, id) : NULL;
+    if (client == NULL)
+        return MOSQ_ERR_SUCCESS;
+    if (client->grant != NULL && (g_str_has_prefix(message->topic, "$aws/certificates/create") ||
+                                  g_str_has_prefix(message->topic, "$aws/provisioning-templates/")))
+        carry_ask(message);
+    else if (client->grant == NULL && g_str_has_prefix(message->topic, TELL_PREFIX))
+        carry_tell(message);
+    return MOSQ_ERR_SUCCESS;
 }
 
 /* ---- changes ---- */
@@ -201,9 +264,8 @@ static const struct {
     int event;
     MOSQ_FUNC_generic_callback callback;
 } callbacks[] = {
-    {MOSQ_EVT_BASIC_AUTH, on_connect},
-    {MOSQ_EVT_DISCONNECT, on_disconnect},
-    {MOSQ_EVT_ACL_CHECK, on_access},
+    {MOSQ_EVT_BASIC_AUTH, on_connect}, {MOSQ_EVT_DISCONNECT, on_disconnect},
+    {MOSQ_EVT_ACL_CHECK, on_access},   {MOSQ_EVT_MESSAGE, on_message},
     {MOSQ_EVT_TICK, on_tick},
 };
 

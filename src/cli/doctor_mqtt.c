@@ -2,12 +2,9 @@
  */
 #include "base/clock.h"
 #include "cli/doctor.h"
-#include <mosquitto.h>
+#include "cli/mqtt.h"
 #include <string.h>
 
-#define DEFAULT_PORT 8883
-#define ALPN_PORT 443
-#define KEEPALIVE_S 30
 #define PATIENCE_MS 10000
 
 typedef struct {
@@ -38,37 +35,12 @@ on_disconnect(struct mosquitto *client, void *user_data, int reason)
     ((Talk *)user_data)->is_lost = reason != 0;
 }
 
-/* HOST[:PORT] into host (g_free) and port. */
-static char *
-split_endpoint(const char *endpoint, int *port)
-{
-    const char *colon = strrchr(endpoint, ':');
-    guint64 number = 0;
-    *port = DEFAULT_PORT;
-    if (colon == NULL || strchr(colon, ']') != NULL ||
-        !g_ascii_string_to_unsigned(colon + 1, 10, 1, 65535, &number, NULL))
-        return g_strdup(endpoint);
-    *port = (int)number;
-    return g_strndup(endpoint, (size_t)(colon - endpoint));
-}
-
-static bool
-set_tls(const KvgPatient *patient, struct mosquitto *client, int port)
-{
-    const char *ca = kvg_patient_ca(patient);
-    return mosquitto_tls_set(client, ca, ca == NULL ? "/etc/ssl/certs" : NULL,
-                             patient->camera->certificate_path, patient->camera->key_path,
-                             NULL) == MOSQ_ERR_SUCCESS &&
-           (port != ALPN_PORT || mosquitto_string_option(client, MOSQ_OPT_TLS_ALPN,
-                                                         "x-amzn-mqtt-ca") == MOSQ_ERR_SUCCESS);
-}
-
 /* What came of it, until the subscription is answered, refused or lost. */
 static int
-talk_to(struct mosquitto *client, Talk *talk, const char *host, int port)
+talk_to(struct mosquitto *client, Talk *talk, const KvgMqttPeer *peer)
 {
     const int64_t end_us = kvg_clock_mono_us() + PATIENCE_MS * 1000;
-    int status = mosquitto_connect(client, host, port, KEEPALIVE_S);
+    int status = kvg_mqtt_connect(client, peer);
     while (status == MOSQ_ERR_SUCCESS && talk->granted < 0 && talk->refusal <= 0 &&
            !talk->is_lost && kvg_clock_mono_us() < end_us)
         status = mosquitto_loop(client, 100, 1);
@@ -101,8 +73,10 @@ kvg_patient_mqtt(KvgPatient *patient)
     if (patient->mqtt_endpoint == NULL)
         return kvg_patient_broken(patient, "MQTT", "run kvg provision",
                                   "provisioning did not note its endpoint");
-    int port;
-    g_autofree char *host = split_endpoint(patient->mqtt_endpoint, &port);
+    const KvgMqttPeer peer = {.endpoint = patient->mqtt_endpoint,
+                              .ca_path = kvg_patient_ca(patient),
+                              .certificate_path = patient->camera->certificate_path,
+                              .key_path = patient->camera->key_path};
     g_autofree char *topic =
         g_strdup_printf("$aws/things/%s/shadow/get/accepted", patient->camera->name);
     Talk talk = {.topic = topic, .refusal = -1, .granted = -1};
@@ -110,8 +84,7 @@ kvg_patient_mqtt(KvgPatient *patient)
     mosquitto_connect_callback_set(client, on_connect);
     mosquitto_subscribe_callback_set(client, on_subscribe);
     mosquitto_disconnect_callback_set(client, on_disconnect);
-    const int status =
-        set_tls(patient, client, port) ? talk_to(client, &talk, host, port) : MOSQ_ERR_TLS;
+    const int status = talk_to(client, &talk, &peer);
     mosquitto_destroy(client);
     return judge(patient, &talk, status, patient->mqtt_endpoint);
 }

@@ -13,6 +13,7 @@ typedef struct {
     KvgRun run;
     gboolean plans, rotates, aws_keys;
     char *output, *key_type;
+    KvgClaim claim; /* no certificate: not by claim */
     char **names;
 } Command;
 
@@ -22,6 +23,9 @@ command_clear(Command *command)
     kvg_run_clear(&command->run);
     g_free(command->output);
     g_free(command->key_type);
+    g_free(command->claim.certificate);
+    g_free(command->claim.key);
+    g_free(command->claim.template_name);
     g_strfreev(command->names);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Command, command_clear)
@@ -52,10 +56,27 @@ check_names(const Command *command, GError **error)
     return true;
 }
 
+/* With a claim there are no operator's credentials, and no account to ask for. */
+static bool
+perform_claim(Command *command, unsigned *n, GError **error)
+{
+    KvgRun *run = &command->run;
+    if (!kvg_target_open_config(&run->target, error) || !check_names(command, error))
+        return false;
+    run->ledger = kvg_ledger_open(run->target.config->identity_directory, run->plans, error);
+    if (run->ledger == NULL)
+        return false;
+    g_auto(GStrv) cameras = chosen(command);
+    *n = g_strv_length(cameras);
+    return kvg_claim_cameras(run, &command->claim, (const char *const *)cameras, error);
+}
+
 static bool
 perform(Command *command, unsigned *n, GError **error)
 {
     KvgRun *run = &command->run;
+    if (command->claim.certificate != NULL)
+        return perform_claim(command, n, error);
     if (!kvg_run_open(run, error) || !check_names(command, error))
         return false;
     kvg_run_say(run, "account %s, region %s", run->account, kvg_run_region(run));
@@ -99,6 +120,13 @@ misuse(const Command *command)
         return "--jobs takes 1 to " G_STRINGIFY(KVG_RUN_MAX_JOBS);
     if (command->output != NULL && strcmp(command->output, "json") != 0)
         return "--output takes json";
+    const KvgClaim *claim = &command->claim;
+    const int n_claim =
+        (claim->certificate != NULL) + (claim->key != NULL) + (claim->template_name != NULL);
+    if (n_claim != 0 && n_claim != 3)
+        return "--claim-certificate, --claim-key and --template belong together";
+    if (n_claim != 0 && (command->rotates || command->aws_keys))
+        return "with a claim there is no --rotate, and keys are made here";
     return command->aws_keys && command->key_type != NULL
                ? "--aws-keys and --key-type together: the service chooses the type of its keys"
                : NULL;
@@ -117,6 +145,11 @@ parse(Command *command, int argc, char **argv, GError **error)
          "TYPE"},
         {"aws-keys", 0, 0, G_OPTION_ARG_NONE, &command->aws_keys,
          "let AWS IoT make the private keys, too", NULL},
+        {"claim-certificate", 0, 0, G_OPTION_ARG_FILENAME, &command->claim.certificate,
+         "fleet provisioning: the claim's certificate; no operator's credentials", "FILE"},
+        {"claim-key", 0, 0, G_OPTION_ARG_FILENAME, &command->claim.key, "its private key", "FILE"},
+        {"template", 0, 0, G_OPTION_ARG_STRING, &command->claim.template_name,
+         "the provisioning template; it takes ThingName", "NAME"},
         {"jobs", 'j', 0, G_OPTION_ARG_INT, &command->run.jobs, "cameras at a time (8)", "N"},
         {"output", 0, 0, G_OPTION_ARG_STRING, &command->output,
          "'json': what was made, or with --plan what would change", "FORMAT"},

@@ -10,6 +10,7 @@
 
 #define KVG_ROLE_POLICY_NAME "kvg-camera"
 #define KVG_RUN_MAX_JOBS 64
+#define KVG_PROOF_MS 120000 /* policies take some minutes to act everywhere, mostly seconds */
 
 typedef struct {
     KvgTarget target;
@@ -101,6 +102,15 @@ bool
 kvg_provision_camera(KvgRun *run, const char *camera, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* The new certificate beside the old one, proof, the change, the end of the old one. */
 bool kvg_rotate_camera(KvgRun *run, const char *camera, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Fleet provisioning: certificates for the cameras that have none, over MQTT, with the certificate
+ * and key of a claim and a template that takes ThingName. Needs no operator's credentials. */
+typedef struct {
+    char *certificate, *key, *template_name;
+} KvgClaim;
+bool kvg_claim_cameras(KvgRun *run,
+                       const KvgClaim *claim,
+                       const char *const *cameras,
+                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* The tags of the configuration as [{"Key", "Value"}]. */
 json_t *kvg_provision_tags(const KvgRun *run);
 
@@ -121,6 +131,14 @@ bool kvg_certificate_attach(KvgRun *run, const char *camera, const char *id, GEr
 /* *@status: "ACTIVE" ... (g_free), NULL if the certificate is unknown to the service. */
 bool kvg_certificate_status(KvgRun *run, const char *id, char **status, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;
+/* Keys from the credentials provider for this certificate: it is known, active, attached to the
+ * thing, and its policy, alias and role are in force. Waits for what is new to be known. */
+bool kvg_certificate_prove(KvgRun *run,
+                           const char *camera,
+                           const char *certificate,
+                           const char *key,
+                           int64_t patience_ms,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Detached from all, inactive, deleted; each as far as it is not done. */
 bool kvg_certificate_delete(KvgRun *run, const char *camera, const char *id, GError **error)
     G_GNUC_WARN_UNUSED_RESULT;

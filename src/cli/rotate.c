@@ -11,12 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROOF_MS 120000 /* policies take some minutes to act everywhere, mostly seconds */
-
-/* Keys from the credentials provider for this certificate: it is known, active, attached to the
- * thing, and its policy, alias and role are in force. */
-static bool
-prove(KvgRun *run, const char *camera, const char *certificate, const char *key, GError **error)
+bool
+kvg_certificate_prove(KvgRun *run,
+                      const char *camera,
+                      const char *certificate,
+                      const char *key,
+                      int64_t patience_ms,
+                      GError **error)
 {
     const KvgConfig *config = run->target.config;
     g_autofree char *endpoint = config->credentials_endpoint != NULL
@@ -33,7 +34,7 @@ prove(KvgRun *run, const char *camera, const char *certificate, const char *key,
                                      .key_path = key,
                                      .ca_path = kvg_target_ca(&run->target)};
     KvgBackoff backoff = {.base_ms = 250, .cap_ms = 8000};
-    const int64_t end_us = kvg_clock_mono_us() + PROOF_MS * 1000;
+    const int64_t end_us = kvg_clock_mono_us() + patience_ms * 1000;
     for (;;) {
         /* A new object each time: one that was refused waits before it asks again. */
         KvgCredentials *credentials = kvg_credentials_new_iot(&identity);
@@ -45,7 +46,7 @@ prove(KvgRun *run, const char *camera, const char *certificate, const char *key,
             return true;
         if (kvg_clock_mono_us() >= end_us) {
             g_propagate_prefixed_error(error, g_steal_pointer(&cause),
-                                       "the new certificate does not work, the old one stays: ");
+                                       "the new certificate does not work: ");
             return false;
         }
         g_usleep((gulong)kvg_backoff_next_ms(&backoff) * 1000);
@@ -107,7 +108,7 @@ stage(KvgRun *run, const char *camera, const char *certificate, const char *key,
         return false;
     g_autofree char *next = kvg_ledger_get(run->ledger, camera, "next_id");
     if (!kvg_certificate_attach(run, camera, next, error) ||
-        !prove(run, camera, certificate, key, error))
+        !kvg_certificate_prove(run, camera, certificate, key, KVG_PROOF_MS, error))
         return false;
     kvg_ledger_set(run->ledger, camera, "next_proven", next);
     return kvg_ledger_save(run->ledger, error);
@@ -143,6 +144,7 @@ kvg_rotate_camera(KvgRun *run, const char *name, GError **error)
              ? !run->plans
              : !replace(run, camera, error)))
         return false;
-    return run->plans || (prove(run, name, camera->certificate_path, camera->key_path, error) &&
+    return run->plans || (kvg_certificate_prove(run, name, camera->certificate_path,
+                                                camera->key_path, KVG_PROOF_MS, error) &&
                           kvg_certificate_delete_retired(run, name, error));
 }

@@ -292,9 +292,11 @@ kvg_ca_write_server(KvgCa *ca,
     return save_key(key, key_path, error) && save_certificate(certificate, certificate_path, error);
 }
 
-static bool
-is_strong(EVP_PKEY *key)
+bool
+kvg_ca_is_strong(EVP_PKEY *key)
 {
+    if (key == NULL)
+        return false;
     if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
         return EVP_PKEY_get_bits(key) >= MIN_RSA_BITS && EVP_PKEY_get_bits(key) <= 8192;
     if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC)
@@ -328,7 +330,7 @@ kvg_ca_sign_request(KvgCa *ca, const char *pem, GError **error)
         tls_failed(error, KVG_ERROR_INVALID, "certificate signing request");
         return NULL;
     }
-    if (!is_strong(key)) {
+    if (!kvg_ca_is_strong(key)) {
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID,
                             "key must be RSA of at least 2048 bits or on a NIST curve");
         return NULL;

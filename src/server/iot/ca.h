@@ -19,6 +19,8 @@ bool kvg_ca_write_server(KvgCa *ca,
 /* A device certificate for the key of a PEM request. KVG_ERROR_INVALID: bad request or weak key. */
 X509 *kvg_ca_sign_request(KvgCa *ca, const char *pem, GError **error);
 X509 *kvg_ca_sign_key(KvgCa *ca, EVP_PKEY *key, GError **error);
+/* RSA of 2048 bits or more, or a NIST curve; NULL is not. */
+bool kvg_ca_is_strong(EVP_PKEY *key);
 /* Lower-case hex SHA-256 of the DER form: AWS's certificate id (g_free). */
 char *kvg_ca_certificate_id(X509 *certificate);
 /* PEM texts (g_free) */

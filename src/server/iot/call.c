@@ -194,7 +194,7 @@ find_operation(const KvgIotRequest *request, char *names[2])
 {
     const KvgIotOperation *const tables[] = {
         kvg_iot_things,  kvg_iot_certificates, kvg_iot_policies, kvg_iot_targets,
-        kvg_iot_aliases, kvg_iot_groups,       kvg_iot_tags};
+        kvg_iot_aliases, kvg_iot_groups,       kvg_iot_tags,     kvg_iot_templates};
     for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
         for (const KvgIotOperation *operation = tables[i]; operation->method != NULL; operation++) {
             if (strcmp(operation->method, request->method) == 0 &&

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "server/server.h"
 #include "server/state/sql.h"
+#include <openssl/x509.h>
 
 typedef struct {
     const char *method;
@@ -59,6 +60,7 @@ extern const KvgIotOperation kvg_iot_targets[];
 extern const KvgIotOperation kvg_iot_aliases[];
 extern const KvgIotOperation kvg_iot_groups[];
 extern const KvgIotOperation kvg_iot_tags[];
+extern const KvgIotOperation kvg_iot_templates[];
 
 void kvg_iot_fail(KvgIotContext *c, int status, const char *type, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -81,6 +83,13 @@ json_t *kvg_iot_seconds(int64_t ms);
  * @max (g_free). */
 char *kvg_iot_attributes(const json_t *payload, size_t max);
 json_t *kvg_iot_json(const char *text);
+/* 1: stored; 0: it was there; -1: failure. */
+int kvg_iot_store_certificate(sqlite3 *db,
+                              const char *id,
+                              X509 *certificate,
+                              const char *status,
+                              const char *mode,
+                              int64_t now_ms);
 /* Keeps `tags` of the body for @arn; false and an answer if they are not acceptable. */
 bool kvg_iot_put_tags(KvgIotContext *c, const char *arn, const json_t *tags);
 bool kvg_iot_forget_tags(KvgIotContext *c, const char *kind);

@@ -17,14 +17,13 @@ static const char *const statuses[] = {"ACTIVE", "INACTIVE", "REVOKED", NULL};
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BIO, BIO_free_all)
 
-/* 1: stored; 0: it was there; -1: failure. */
-static int
-store_certificate(sqlite3 *db,
-                  const char *id,
-                  X509 *certificate,
-                  const char *status,
-                  const char *mode,
-                  int64_t now_ms)
+int
+kvg_iot_store_certificate(sqlite3 *db,
+                          const char *id,
+                          X509 *certificate,
+                          const char *status,
+                          const char *mode,
+                          int64_t now_ms)
 {
     g_autofree char *pem = kvg_ca_certificate_pem(certificate);
     return kvg_sql_run(db,
@@ -45,9 +44,9 @@ answer_certificate(KvgIotContext *c, X509 *certificate, json_t *keys)
     g_autofree char *arn = kvg_iot_arn(c->server, "cert", id);
     g_autofree char *active = kvg_iot_param(c, "setAsActive");
     sqlite3 *db = kvg_state_lock(c->server->state);
-    const int made = store_certificate(db, id, certificate,
-                                       g_strcmp0(active, "true") == 0 ? "ACTIVE" : "INACTIVE",
-                                       "DEFAULT", c->now_ms);
+    const int made = kvg_iot_store_certificate(
+        db, id, certificate, g_strcmp0(active, "true") == 0 ? "ACTIVE" : "INACTIVE", "DEFAULT",
+        c->now_ms);
     kvg_state_unlock(c->server->state);
     if (made != 1) {
         json_decref(keys);
@@ -104,18 +103,6 @@ no_passphrase(char *buffer, int size, int writing, void *user_data)
     return -1;
 }
 
-/* A key that others could find does not make a device known. */
-static bool
-is_strong(X509 *certificate)
-{
-    EVP_PKEY *key = X509_get0_pubkey(certificate);
-    if (key == NULL)
-        return false;
-    return EVP_PKEY_base_id(key) == EVP_PKEY_EC
-               ? EVP_PKEY_bits(key) >= 256
-               : EVP_PKEY_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_bits(key) >= RSA_BITS;
-}
-
 /* A certificate of another authority, or of none: it is known by its digest, like every other. */
 static void
 register_without_ca(KvgIotContext *c)
@@ -131,14 +118,15 @@ register_without_ca(KvgIotContext *c)
     g_autoptr(BIO) bio = BIO_new_mem_buf(pem, -1);
     g_autoptr(X509) certificate =
         strlen(pem) <= MAX_PEM_CHARS ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
-    if (certificate == NULL || !is_strong(certificate)) {
+    if (certificate == NULL || !kvg_ca_is_strong(X509_get0_pubkey(certificate))) {
         kvg_iot_fail(c, 400, "CertificateValidationException",
                      "The certificate is invalid, or its key is too weak");
         return;
     }
     g_autofree char *id = kvg_ca_certificate_id(certificate);
     g_autofree char *arn = kvg_iot_arn(c->server, "cert", id);
-    const int made = store_certificate(c->db, id, certificate, status, "SNI_ONLY", c->now_ms);
+    const int made =
+        kvg_iot_store_certificate(c->db, id, certificate, status, "SNI_ONLY", c->now_ms);
     if (made < 0)
         kvg_iot_broken(c);
     else if (made == 0)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "os/log.h"
+#include "server/iot/fleet.h"
 #include "server/mqtt/broker.h"
 #include <kvg/error.h>
 #include <mosquitto.h>
@@ -12,6 +13,10 @@
 #define KEEPALIVE_S 60
 #define RECONNECT_MAX_S 5
 #define CONNECT_MS 10000
+/* What only one client may hear goes through the broker's plugin, under ASK_PREFIX CLIENT/TOPIC and
+ * TELL_PREFIX CLIENT/TOPIC, the client id in hex. */
+#define ASK_PREFIX "$kvg/ask/"
+#define TELL_PREFIX "$kvg/tell/"
 
 struct _KvgMqtt {
     KvgServer *server;
@@ -25,9 +30,13 @@ struct _KvgMqtt {
 };
 
 static const char *const filters[] = {
-    "$aws/things/+/shadow/get",           "$aws/things/+/shadow/update",
-    "$aws/things/+/shadow/delete",        "$aws/things/+/shadow/name/+/get",
-    "$aws/things/+/shadow/name/+/update", "$aws/things/+/shadow/name/+/delete",
+    "$aws/things/+/shadow/get",
+    "$aws/things/+/shadow/update",
+    "$aws/things/+/shadow/delete",
+    "$aws/things/+/shadow/name/+/get",
+    "$aws/things/+/shadow/name/+/update",
+    "$aws/things/+/shadow/name/+/delete",
+    ASK_PREFIX "#",
 };
 
 bool
@@ -62,14 +71,33 @@ kvg_mqtt_tell(KvgMqtt *mqtt, const KvgShadowId *id, KvgShadowVerb verb, const Kv
 
 /* ---- libmosquitto's thread ---- */
 
+/* @rest: "CLIENT/TOPIC" */
+static void
+answer_ask(KvgMqtt *mqtt, const char *rest, const struct mosquitto_message *message)
+{
+    const char *topic = strchr(rest, '/');
+    if (topic == NULL || !kvg_fleet_is_request(topic + 1))
+        return;
+    bool accepted = false;
+    g_autoptr(json_t) answer =
+        kvg_fleet_perform(mqtt->server, topic + 1, message->payload, (size_t)message->payloadlen,
+                          kvg_clock_wall_ms(), &accepted);
+    g_autofree char *reply =
+        g_strdup_printf(TELL_PREFIX "%s/%s", rest, accepted ? "accepted" : "rejected");
+    publish_json(mqtt, reply, answer);
+}
+
 static void
 on_message(struct mosquitto *client, void *user_data, const struct mosquitto_message *message)
 {
     KvgMqtt *mqtt = user_data;
     g_auto(KvgShadowId) id = {0};
     KvgShadowVerb verb = KVG_SHADOW_GET;
-    if (message->retain || message->payloadlen < 0 ||
-        !kvg_shadow_parse_topic(message->topic, &id, &verb))
+    if (message->retain || message->payloadlen < 0)
+        return;
+    if (g_str_has_prefix(message->topic, ASK_PREFIX))
+        answer_ask(mqtt, message->topic + strlen(ASK_PREFIX), message);
+    if (!kvg_shadow_parse_topic(message->topic, &id, &verb))
         return;
     g_auto(KvgShadowReply) reply = {0};
     kvg_shadow_perform(mqtt->server, &id, verb, message->payload, (size_t)message->payloadlen,

@@ -4,7 +4,8 @@
  * Schema history (PRAGMA user_version):
  *   1  settings, access keys, roles, things, certificates, IoT policies, role aliases
  *   2  IAM users beside the administrator, their policies and tags; keys may be inactive
- *   3  versions of IoT policies, thing groups, tags of the registry, certificates of other CAs */
+ *   3  versions of IoT policies, thing groups, tags of the registry, certificates of other CAs
+ *   4  provisioning templates and ownership tokens */
 #include "server/server.h"
 
 #include "os/file.h"
@@ -14,7 +15,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define BUSY_TIMEOUT_MS 10000
 
 struct _KvgState {
@@ -95,6 +96,14 @@ static const char schema_3[] =
     "ALTER TABLE thing_certificate ADD COLUMN is_exclusive INTEGER NOT NULL DEFAULT 0;"
     "PRAGMA user_version = 3;";
 
+static const char schema_4[] =
+    "CREATE TABLE fleet_template (name TEXT PRIMARY KEY, body TEXT NOT NULL, role_arn TEXT NOT "
+    "NULL,"
+    " is_enabled INTEGER NOT NULL, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE fleet_token (token_digest TEXT PRIMARY KEY, certificate TEXT NOT NULL REFERENCES"
+    " certificate(id) ON DELETE CASCADE, expires_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "PRAGMA user_version = 4;";
+
 static bool
 execute(sqlite3 *db, const char *sql, GError **error)
 {
@@ -133,6 +142,8 @@ migrate(sqlite3 *db, GError **error)
     if (version < 2 && !execute(db, schema_2, error))
         return false;
     if (version < 3 && !execute(db, schema_3, error))
+        return false;
+    if (version < 4 && !execute(db, schema_4, error))
         return false;
     return execute(db, "COMMIT", error);
 }

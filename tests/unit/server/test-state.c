@@ -77,7 +77,8 @@ test_older_schema(Fixture *f, const void *unused)
     static const char older[] =
         "INSERT INTO access_key (id, secret, user_name, user_id, created_ms)"
         " VALUES ('AKIA1', 's', 'administrator', 'AIDA1', 5);"
-        "DROP TABLE policy_version; DROP TABLE policy_group; DROP TABLE thing_group_member;"
+        "DROP TABLE fleet_template; DROP TABLE fleet_token; DROP TABLE policy_version; DROP TABLE "
+        "policy_group; DROP TABLE thing_group_member;"
         "DROP TABLE thing_group; DROP TABLE iot_tag; ALTER TABLE certificate DROP COLUMN mode;"
         "ALTER TABLE certificate DROP COLUMN version;"
         "ALTER TABLE thing_certificate DROP COLUMN is_exclusive; DROP TABLE policy_certificate;"
