@@ -15,7 +15,7 @@
 #define ALPN_PORT 443
 #define ALPN_NAME "x-amzn-mqtt-ca"
 #define KEEPALIVE_S 60
-#define RECONNECT_MAX_S 30
+#define RECONNECT_MAX_S 10
 
 typedef struct {
     KvgControl *control;
