@@ -1,11 +1,13 @@
 #include "agent/control.h"
 
 #include "agent/identity.h"
+#include "base/backoff.h"
 #include "os/file.h"
 #include "os/log.h"
 #include <kvg/error.h>
 #include <mosquitto.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,7 +23,10 @@ typedef struct {
     KvgControl *control;
     const KvgConfigCamera *camera;
     struct mosquitto *client; /* NULL: no certificate yet; main thread only */
-    char *topic;              /* "$aws/things/NAME/shadow" */
+    pthread_t thread;         /* serves it */
+    char *host;
+    int port;
+    char *topic; /* "$aws/things/NAME/shadow" */
 
     /* under control->lock */
     KvgSettings settings;
@@ -363,6 +368,23 @@ on_message(struct mosquitto *client, void *user_data, const struct mosquitto_mes
 
 /* ---- connecting ---- */
 
+/* The first connection is made here, waiting for it: the library's own thread does not notice that
+ * an asynchronous one was refused until its keep-alive is over. Later ones are the library's. */
+static void *
+run_device(void *data)
+{
+    Device *device = data;
+    KvgBackoff backoff = {.base_ms = 1000, .cap_ms = RECONNECT_MAX_S * 1000};
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    while (mosquitto_connect(device->client, device->host, device->port, KEEPALIVE_S) !=
+           MOSQ_ERR_SUCCESS)
+        g_usleep((gulong)kvg_backoff_next_ms(&backoff) * 1000);
+    mosquitto_loop_forever(device->client, KEEPALIVE_S * 1000, 1);
+    return NULL;
+}
+
 /* HOST[:PORT] into host and port. */
 static char *
 split_endpoint(const char *endpoint, int *port)
@@ -408,10 +430,15 @@ connect_device(Device *device, const char *endpoint)
         mosquitto_destroy(client);
         return;
     }
+    mosquitto_threaded_set(client, true);
+    device->host = g_steal_pointer(&host);
+    device->port = port;
     device->client = client;
-    /* A failure now is one of those that the thread tries again after. */
-    mosquitto_connect_async(client, host, port, KEEPALIVE_S);
-    mosquitto_loop_start(client);
+    if (pthread_create(&device->thread, NULL, run_device, device) == 0)
+        return;
+    device->client = NULL; /* tried again with the next look for certificates */
+    g_clear_pointer(&device->host, g_free);
+    mosquitto_destroy(client);
 }
 
 void
@@ -435,9 +462,11 @@ device_free(void *data)
     Device *device = data;
     if (device->client != NULL) {
         mosquitto_disconnect(device->client);
-        mosquitto_loop_stop(device->client, true);
+        pthread_cancel(device->thread);
+        pthread_join(device->thread, NULL);
         mosquitto_destroy(device->client);
     }
+    g_free(device->host);
     json_decref(device->pending);
     json_decref(device->ignored);
     json_decref(device->reported);
