@@ -186,6 +186,22 @@ class Site:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
+    def everything(self):
+        """All that provisioning could leave behind in the account, but device shadows."""
+        iot, kvs, iam = self.client("iot"), self.client("kinesisvideo"), self.client("iam")
+
+        def pages(client, operation, key, name):
+            return sorted(item[name] for page in client.get_paginator(operation).paginate() for item in page[key])
+
+        return {
+            "things": pages(iot, "list_things", "things", "thingName"),
+            "certificates": pages(iot, "list_certificates", "certificates", "certificateId"),
+            "policies": [p["policyName"] for p in iot.list_policies()["policies"]],
+            "aliases": iot.list_role_aliases()["roleAliases"],
+            "groups": [g["groupName"] for g in iot.list_thing_groups()["thingGroups"]],
+            "streams": pages(kvs, "list_streams", "StreamInfoList", "StreamName"),
+            "roles": [r["RoleName"] for r in iam.list_roles()["Roles"]]}
+
     # ---- what is stored
 
     def playlist(self, name):

@@ -42,18 +42,7 @@ iot, kvs, iam, data = (site.client(name) for name in ("iot", "kinesisvideo", "ia
 
 def everything():
     """All that provisioning could leave behind."""
-    return {
-        "things": sorted(t["thingName"] for page in iot.get_paginator("list_things").paginate()
-                         for t in page["things"]),
-        "certificates": sorted(c["certificateId"] for page in iot.get_paginator("list_certificates").paginate()
-                               for c in page["certificates"]),
-        "policies": [p["policyName"] for p in iot.list_policies()["policies"]],
-        "aliases": iot.list_role_aliases()["roleAliases"],
-        "groups": [g["groupName"] for g in iot.list_thing_groups()["thingGroups"]],
-        "streams": sorted(s["StreamName"] for page in kvs.get_paginator("list_streams").paginate()
-                          for s in page["StreamInfoList"]),
-        "roles": [r["RoleName"] for r in iam.list_roles()["Roles"]],
-        "shadows": [t for t in ("gate", "yard") if shadow_exists(t)]}
+    return {**site.everything(), "shadows": [name for name in ("gate", "yard") if shadow_exists(name)]}
 
 
 def shadow_exists(name):

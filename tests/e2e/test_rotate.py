@@ -1,5 +1,5 @@
 """kvg provision --rotate while cameras stream: no frame is lost, the agent goes over by itself, and the old
-certificate opens nothing any more."""
+certificate opens nothing any more. Then kvg destroy: after all this nothing is left."""
 import json
 import os
 import shutil
@@ -8,7 +8,13 @@ import time
 import kvgtest
 
 site = kvgtest.Site()
-site.start_all(cameras=2)
+site.start_server()
+nothing = site.everything()
+site.start_cameras(2)
+site.write_config()
+site.provision()
+site.start_agent()
+site.wait_live()
 first, second = site.names[:2]
 iot = site.client("iot")
 
@@ -60,3 +66,12 @@ site.agent.stop()
 with open(site.path("agent.log"), errors="replace") as log:
     text = log.read()
     assert "PRIVATE KEY" not in text
+site.kvg("destroy", "--yes", "-c", site.path("kvg.yaml"))
+assert site.everything() == nothing, (site.everything(), nothing)
+data = site.client("iot-data")
+for name in site.names:
+    try:
+        data.get_thing_shadow(thingName=name)
+        raise AssertionError("the shadow is left")
+    except data.exceptions.ResourceNotFoundException:
+        pass

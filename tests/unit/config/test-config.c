@@ -19,7 +19,8 @@ static const char whole[] =
     "region: us-east-1\n"
     "endpoint: https://127.0.0.1:9443\n"
     "ca_bundle: ca.pem\n"
-    "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444' }\n"
+    "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444',\n"
+    "  thing_group: Site, tags: { owner: me, 'cost centre': 4711/a } }\n"
     "spool: { path: /var/spool/kvg, limit: 3GiB, tier: disk, max_age: 2h, memory_path: /run/kvg }\n"
     "upload: { catch_up: live-first, bandwidth: 8M }\n"
     "api: { address: 127.0.0.1, port: 0 }\n"
@@ -46,6 +47,10 @@ test_whole(void)
     g_assert_true(g_str_has_prefix(config->identity_directory, folder));
     g_assert_cmpstr(config->role_alias, ==, "Alias");
     g_assert_cmpstr(config->credentials_endpoint, ==, "h:9444");
+    g_assert_cmpstr(config->thing_group, ==, "Site");
+    g_assert_cmpuint(config->tags->len, ==, 4);
+    g_assert_cmpstr(g_ptr_array_index(config->tags, 2), ==, "cost centre");
+    g_assert_cmpstr(g_ptr_array_index(config->tags, 3), ==, "4711/a");
     g_assert_cmpstr(config->spool_path, ==, "/var/spool/kvg");
     g_assert_cmpuint(config->spool_limit_bytes, ==, 3ull << 30);
     g_assert_cmpint(config->spool_tier, ==, KVG_SPOOL_TIER_DISK);
@@ -85,6 +90,8 @@ test_defaults(void)
     g_assert_cmpstr(config->role_alias, ==, "KvgCamera");
     g_assert_cmpstr(config->iam_role, ==, "KvgCameraRole");
     g_assert_cmpstr(config->iot_policy, ==, "KvgCameraPolicy");
+    g_assert_null(config->thing_group);
+    g_assert_cmpuint(config->tags->len, ==, 0);
     g_assert_cmpstr(config->api_address, ==, "127.0.0.1");
     g_assert_cmpuint(config->api_port, ==, 8080);
     g_assert_cmpuint(config->spool_limit_bytes, ==, 20ull << 30);
