@@ -4,28 +4,91 @@ import random
 import signal
 import struct
 import sys
+import threading
 import time
 
 import kvgtest
 
-KILLS = 20
+KILLS = int(os.environ.get("KVG_KILLS", "20"))
+STREAMS = ["known-1", "known-2", "known-3", "known-4"]
 OUTAGE_S = 60 if os.environ.get("KVG_LONG") else 15
 FRAMES, STEP_MS = 10, 100
 
 site = kvgtest.Site()
 site.start_all(cameras=2)
-site.client("kinesisvideo").create_stream(StreamName="known", DataRetentionInHours=24)
-chance = random.Random(2026)
+for known in STREAMS:
+    site.client("kinesisvideo").create_stream(StreamName=known, DataRetentionInHours=24)
+chance = random.Random(int(os.environ.get("SEED", "2026")))
 
 
-def frames_of(timecode):
-    """Frames that can be made again from their fragment's timecode."""
-    source = random.Random(timecode)
+def cluster_of(stream, timecode):
+    """A fragment that can be made again from its stream and timecode."""
+    source = random.Random(f"{stream} {timecode}")
     frames = []
     for i in range(FRAMES):
         nal = bytes([0x65 if i == 0 else 0x41]) + source.randbytes(source.randrange(200, 6000))
         frames.append(struct.pack(">I", len(nal)) + nal)
-    return frames
+    return kvgtest.mkv_cluster(timecode, frames, STEP_MS)
+
+
+class Producer:
+    """Uploads to a stream, one call between two kills, and remembers what it was told is stored."""
+
+    def __init__(self, stream):
+        # Media goes up faster than it was "recorded", so it begins in the past.
+        self.stream, self.timecode, self.persisted = stream, int(time.time() * 1000) - 5 * 86400000, {}
+
+    def run(self, ending):
+        try:
+            upload = kvgtest.PutMedia(site, self.stream)
+        except OSError:
+            return
+        try:
+            upload.send(kvgtest.mkv_header())
+            while not ending.is_set():
+                upload.send(cluster_of(self.stream, self.timecode))
+                self.timecode += FRAMES * STEP_MS
+                time.sleep(0.05)
+            if site.server.process.poll() is None:
+                upload.finish()
+        except OSError:
+            pass
+        upload.close()
+        self.persisted.update(upload.persisted())
+
+    def check(self):
+        """All of it is listed, with its time, and comes back as it was sent."""
+        client = site.client("kinesis-video-archived-media")
+        ever = {"StartTimestamp": 0, "EndTimestamp": time.time() + 86400}
+        pages = client.get_paginator("list_fragments").paginate(
+            StreamName=self.stream, FragmentSelector={"FragmentSelectorType": "SERVER_TIMESTAMP",
+                                                      "TimestampRange": ever})
+        stored = {one["FragmentNumber"]: one["ProducerTimestamp"].timestamp()
+                  for page in pages for one in page["Fragments"]}
+        told = sorted(self.persisted.items())
+        for at in range(0, len(told), 100):
+            part = told[at:at + 100]
+            media = client.get_media_for_fragment_list(
+                StreamName=self.stream, Fragments=[number for _, number in part])["Payload"].read()
+            for sent, number in part:
+                assert number in stored, f"fragment {number} of {self.stream} is not listed"
+                assert abs(stored[number] - sent / 1000) < 0.001, (number, stored[number], sent)
+                blocks = cluster_of(self.stream, sent).partition(kvgtest.number("e7", sent, 8))[2]
+                assert blocks in media, f"fragment {number} of {self.stream} is not what was sent"
+        return len(told)
+
+
+def run_producers(seconds, end):
+    """Uploads to all streams for so long; @end is called while they go on."""
+    ending = threading.Event()
+    threads = [threading.Thread(target=one.run, args=(ending,)) for one in producers]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    end()
+    ending.set()
+    for thread in threads:
+        thread.join()
 
 
 def assert_camera_unharmed(what):
@@ -46,41 +109,15 @@ def assert_camera_unharmed(what):
         assert gaps == [], (what, name, gaps)
 
 
-# ---- kill -9 of the server, at random moments of an upload
-# Media goes up faster than it was "recorded", so it begins in the past.
-persisted, timecode = {}, int(time.time() * 1000) - 3000000
+# ---- kill -9 of the server, at random moments of uploads to several streams
+producers = [Producer(known) for known in STREAMS]
 for kill in range(KILLS):
-    upload = kvgtest.PutMedia(site, "known")
-    upload.send(kvgtest.mkv_header())
-    end = time.monotonic() + chance.uniform(0.3, 2.0)
-    try:
-        while time.monotonic() < end:
-            upload.send(kvgtest.mkv_cluster(timecode, frames_of(timecode), STEP_MS))
-            timecode += FRAMES * STEP_MS
-            time.sleep(0.02)
-        site.server.process.send_signal(signal.SIGKILL)
-    except OSError:
-        pass
-    site.server.stop(signal.SIGKILL)
-    upload.close()
-    persisted.update(upload.persisted())
+    run_producers(chance.uniform(0.1, 1.5), lambda: site.server.stop(signal.SIGKILL))
     site.start_server()
-upload = kvgtest.PutMedia(site, "known")
-upload.send(kvgtest.mkv_header() + kvgtest.mkv_cluster(timecode, frames_of(timecode), STEP_MS))
-upload.finish()
-persisted.update(upload.persisted())
-assert timecode in persisted, upload.acks
-upload.close()
-print(f"{len(persisted)} fragments persisted over {KILLS} kills")
-assert len(persisted) > KILLS
-
-stored = {number: start for number, start, _ in site.playlist("known")}
-for sent, number in persisted.items():
-    assert number in stored, f"fragment {number} is not listed"
-    assert abs(stored[number] - sent / 1000) < 0.001, (number, stored[number], sent)
-    segment = site.fragment(number)
-    mdat = segment[segment.index(b"mdat") + 4:]
-    assert mdat == b"".join(frames_of(sent)), f"fragment {number} is not what was sent"
+run_producers(0.5, lambda: None)
+kept = [producer.check() for producer in producers]
+print(f"{sum(kept)} fragments persisted over {KILLS} kills")
+assert min(kept) > KILLS, kept
 assert_camera_unharmed("kill -9 of the server")
 
 # ---- an outage

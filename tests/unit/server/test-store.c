@@ -723,7 +723,7 @@ test_kill(Fixture *f, const void *data)
     f->segment_bytes = 20000;
     g_autoptr(GRand) random = g_rand_new_with_seed(20);
     unsigned newest = 0;
-    /* KVG_KILLS=500 for a night. */
+    /* scripts/soak: 500 */
     const char *kills = g_getenv("KVG_KILLS");
     const unsigned n_rounds = kills != NULL ? (unsigned)atoi(kills) : 20;
     for (unsigned round = 0; round < n_rounds; round++) {
