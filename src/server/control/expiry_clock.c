@@ -1,5 +1,11 @@
 #include "server/control/expiry_clock.h"
 
+void
+kvg_expiry_clock_resume(KvgExpiryClock *clock, int64_t believed_ms, int64_t mono_ms)
+{
+    *clock = (KvgExpiryClock){.has_started = true, .believed_ms = believed_ms, .mono_ms = mono_ms};
+}
+
 int64_t
 kvg_expiry_clock_step(KvgExpiryClock *clock, int64_t wall_ms, int64_t mono_ms, bool *is_held)
 {

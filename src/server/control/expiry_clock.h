@@ -15,6 +15,9 @@ typedef struct {
     int64_t jump_since_ms;        /* monotonic; 0: the clocks agree */
 } KvgExpiryClock;
 
+/* Goes on from @believed_ms, the time of an earlier process: what is ahead of it now may be a clock
+ * that was set wrong in between. */
+void kvg_expiry_clock_resume(KvgExpiryClock *clock, int64_t believed_ms, int64_t mono_ms);
 /* The time to expire by, given the wall clock and one that never jumps. @is_held: (out): a jump
  * ahead is not believed yet. */
 int64_t

@@ -209,6 +209,24 @@ forget_metrics(KvgServer *server, const char *arn)
         kvg_metrics_forget(server->metrics, parts[1]);
 }
 
+/* The clock outlives the process, or a restart would believe any jump. */
+static int64_t
+step_clock(KvgServer *server, KvgExpiryClock *clock, bool *is_held)
+{
+    const int64_t mono_ms = kvg_clock_mono_us() / 1000;
+    sqlite3 *db = kvg_state_lock(server->state);
+    if (!clock->has_started) {
+        g_auto(KvgStatement) row =
+            kvg_sql_query(db, "SELECT value FROM setting WHERE name = 'expiry-time'", "");
+        if (kvg_sql_step(row))
+            kvg_expiry_clock_resume(clock, sqlite3_column_int64(row, 0), mono_ms);
+    }
+    const int64_t now_ms = kvg_expiry_clock_step(clock, kvg_clock_wall_ms(), mono_ms, is_held);
+    kvg_sql_run(db, "INSERT OR REPLACE INTO setting VALUES ('expiry-time', ?1)", "i", now_ms);
+    kvg_state_unlock(server->state);
+    return now_ms;
+}
+
 void
 kvg_control_expire(KvgServer *server, KvgExpiryClock *clock)
 {
@@ -216,8 +234,7 @@ kvg_control_expire(KvgServer *server, KvgExpiryClock *clock)
         return;
     bool is_held;
     const bool was_held = clock->jump_since_ms != 0;
-    const int64_t now_ms =
-        kvg_expiry_clock_step(clock, kvg_clock_wall_ms(), kvg_clock_mono_us() / 1000, &is_held);
+    const int64_t now_ms = step_clock(server, clock, &is_held);
     if (is_held && !was_held)
         g_warning("the clock has jumped ahead; if it stays there for an hour, video expires by it");
     g_autoptr(GArray) all = collect_expiries(server, now_ms);

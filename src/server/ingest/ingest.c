@@ -121,7 +121,11 @@ begin_call(KvgIngest *ingest, const char *arn, KvgHttpExchange *x)
     Call *call = g_new0(Call, 1);
     atomic_init(&call->n_refs, 1);
     pthread_mutex_init(&call->lock, NULL);
-    pthread_cond_init(&call->changed, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&call->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     call->shared.x = x;
     pthread_mutex_lock(&ingest->lock);
     GPtrArray *calls = g_hash_table_lookup(ingest->calls, arn);
@@ -483,7 +487,7 @@ finish_pending(Session *s)
     const int64_t end_us = kvg_clock_mono_us() + FINISH_LIMIT_S * G_USEC_PER_SEC;
     for (;;) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += 1;
         pthread_mutex_lock(&s->call->lock);
         if (s->call->shared.n_pending > 0 && g_queue_is_empty(&s->call->shared.acks))

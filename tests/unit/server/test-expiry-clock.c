@@ -57,10 +57,28 @@ test_jumps(void)
                       {66, 1061 + 2 * DAY, 1061 + 2 * DAY, false}});
 }
 
+static void
+test_restart(void)
+{
+    KvgExpiryClock clock;
+    bool is_held;
+    const int64_t minute = 60000, then = 1000 * minute, ahead = then + DAY * minute;
+    kvg_expiry_clock_resume(&clock, then, 5 * minute);
+    g_assert_cmpint(kvg_expiry_clock_step(&clock, ahead, 5 * minute, &is_held), ==, then);
+    g_assert_true(is_held);
+    const int64_t later = kvg_expiry_clock_step(&clock, ahead + 60 * minute, 65 * minute, &is_held);
+    g_assert_cmpint(later, ==, ahead + 60 * minute);
+    g_assert_false(is_held);
+    kvg_expiry_clock_resume(&clock, ahead, 5 * minute);
+    g_assert_cmpint(kvg_expiry_clock_step(&clock, then, 5 * minute, &is_held), ==, then);
+    g_assert_false(is_held);
+}
+
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/server/expiry-clock/jumps", test_jumps);
+    g_test_add_func("/server/expiry-clock/restart", test_restart);
     return g_test_run();
 }
