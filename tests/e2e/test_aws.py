@@ -127,7 +127,7 @@ with open(site.path("certs/provision.json")) as file:
     assert file.read() == before
 for name in os.listdir(site.path("certs")):
     mode = os.stat(site.path("certs/" + name)).st_mode & 0o777
-    assert mode == (0o644 if name.endswith(".cert.pem") else 0o600), (name, oct(mode))
+    assert mode == 0o600, (name, oct(mode))
 assert os.stat(site.path("server/credentials")).st_mode & 0o777 == 0o600
 
 # ---- no secret in any log
