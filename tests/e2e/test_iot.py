@@ -1,5 +1,6 @@
 """Device shadows and the broker, by AWS's own tools and by mosquitto's: what a camera may do with its
 certificate, what it may not, and how fast a certificate that is taken away ends its connection."""
+import atexit
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ class Listener:
         self.process = subprocess.Popen(
             ["stdbuf", "-oL"] + mqtt("mosquitto_sub", thing, "-d", "-F", "MESSAGE %t %p", *filters, client=client),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+        atexit.register(self.process.kill)
         self.lines, self.messages = [], []
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
