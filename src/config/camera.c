@@ -1,0 +1,449 @@
+#include "config/camera.h"
+
+#include "base/text.h"
+#include "os/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kvg/error.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_CAMERAS 1000
+#define MAX_RETENTION_HOURS 87600
+
+void
+kvg_config_camera_free(void *data)
+{
+    KvgConfigCamera *camera = data;
+    if (camera == NULL)
+        return;
+    if (camera->password != NULL)
+        explicit_bzero(camera->password, strlen(camera->password));
+    g_free(camera->name);
+    g_free(camera->source);
+    g_free(camera->username);
+    g_free(camera->password);
+    g_free(camera->certificate_path);
+    g_free(camera->key_path);
+    g_free(camera);
+}
+
+static bool
+test_source_is_valid(KvgConfigLoader *loader,
+                     const yaml_mark_t *mark,
+                     const char *key,
+                     const char *source)
+{
+    static const char *const names[] = {"pattern", "width", "height", "fps"};
+    const char *settings = source + strlen("test:");
+    if (settings[0] == '\0')
+        return true;
+    g_auto(GStrv) parts = g_strsplit(settings, ",", 32);
+    unsigned seen = 0;
+    for (char **part = parts; *part != NULL; part++) {
+        g_auto(GStrv) pair = g_strsplit(*part, "=", 2);
+        unsigned which = 0;
+        while (which < G_N_ELEMENTS(names) && g_strcmp0(pair[0], names[which]) != 0)
+            which++;
+        if (which == G_N_ELEMENTS(names) || pair[1] == NULL || (seen & 1U << which) != 0) {
+            kvg_config_problem(
+                loader, mark, key,
+                "write test: or test:pattern=ball,width=640,height=360,fps=15, each once");
+            return false;
+        }
+        seen |= 1U << which;
+        uint64_t most = which == 3 ? 120 : 7680;
+        bool good = which > 0 ? g_ascii_string_to_unsigned(pair[1], 10, which == 3 ? 1 : 16, most,
+                                                           NULL, NULL)
+                              : g_regex_match_simple("^[a-z0-9-]{1,32}$", pair[1], 0, 0);
+        if (!good) {
+            g_autofree char *value = kvg_config_shown(pair[1]);
+            kvg_config_problem(loader, mark, key, "bad value '%s' of %s", value, names[which]);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Takes user:password@ out of an RTSP URL: it must not travel on in what may be shown. */
+static void
+take_rtsp(KvgConfigLoader *loader,
+          const yaml_mark_t *mark,
+          const char *key,
+          const char *source,
+          KvgConfigCamera *camera)
+{
+    g_autofree char *user = NULL;
+    g_autofree char *password = NULL;
+    g_autofree char *host = NULL;
+    int port = -1;
+    if (!g_uri_split_with_user(source, G_URI_FLAGS_HAS_PASSWORD | G_URI_FLAGS_ENCODED, NULL, &user,
+                               &password, NULL, &host, &port, NULL, NULL, NULL, NULL) ||
+        host == NULL || host[0] == '\0' || port == 0 || strchr(source, ' ') != NULL) {
+        kvg_config_problem(loader, mark, key, "not a URL; write rtsp://HOST[:PORT]/PATH");
+        return;
+    }
+    if (user == NULL) {
+        camera->source = g_strdup(source);
+        return;
+    }
+    g_autofree char *plain_user = kvg_uri_unescape(user, strlen(user), false);
+    g_autofree char *plain_password =
+        password != NULL ? kvg_uri_unescape(password, strlen(password), false) : NULL;
+    if (plain_user == NULL || (password != NULL && plain_password == NULL)) {
+        kvg_config_problem(loader, mark, key,
+                           "bad %%XX in the user or password of the URL; correct it");
+        return;
+    }
+    const char *authority = strstr(source, "://") + 3;
+    g_autofree char *area = g_strndup(authority, strcspn(authority, "/?#"));
+    const char *at = strrchr(area, '@');
+    if (at == NULL) {
+        kvg_config_problem(loader, mark, key,
+                           "write special characters of user and password as %%XX");
+        return;
+    }
+    camera->source =
+        g_strdup_printf("%.*s%s", (int)(authority - source), source, authority + (at - area) + 1);
+    camera->username = g_steal_pointer(&plain_user);
+    camera->password = g_steal_pointer(&plain_password);
+}
+
+static void
+read_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    static const char *const later[] = {"v4l2:", "file:", "shm:"};
+    KvgConfigCamera *camera = target;
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(later); i++) {
+        if (g_str_has_prefix(text, later[i])) {
+            kvg_config_problem(
+                loader, &node->start_mark, key,
+                "%s sources are not supported yet by this version; use rtsp://, rtsps:// or test:",
+                later[i]);
+            return;
+        }
+    }
+    if (g_str_has_prefix(text, "rtsp://") || g_str_has_prefix(text, "rtsps://"))
+        take_rtsp(loader, &node->start_mark, key, text, camera);
+    else if (!g_str_has_prefix(text, "test:"))
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "unknown kind of source; it begins with rtsp://, rtsps:// or test:");
+    else if (test_source_is_valid(loader, &node->start_mark, key, text))
+        camera->source = g_steal_pointer(&text);
+}
+
+/* A camera while it is being read: what only matters until the mapping has ended. */
+typedef struct {
+    KvgConfigCamera *camera;
+    char *username, *password;
+    bool has_source, has_password, has_password_file;
+} Draft;
+
+static void
+draft_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    draft->has_source = true;
+    read_source(loader, key, node, draft->camera);
+}
+
+static void
+draft_username(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    (void)kvg_config_replace_text(loader, key, node, &((Draft *)target)->username);
+}
+
+static void
+draft_password(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    draft->has_password = true;
+    if (draft->has_password_file)
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "password and password_file together; remove one");
+    (void)kvg_config_replace_text(loader, key, node, &draft->password);
+}
+
+static char *
+read_secret(KvgConfigLoader *loader, const yaml_mark_t *mark, const char *key, const char *path)
+{
+    /* O_NONBLOCK: a pipe in place of the file must not hold us up. */
+    g_auto(KvgFd) fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
+        return NULL;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        kvg_config_problem(loader, mark, key, "%s is not a file", path);
+        return NULL;
+    }
+    if ((info.st_mode & 0077) != 0) {
+        kvg_config_problem(loader, mark, key, "others may read %s; run: chmod 600 %s", path, path);
+        return NULL;
+    }
+    char buffer[4097];
+    ssize_t len = read(fd, buffer, sizeof buffer - 1);
+    if (len < 0) {
+        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
+        return NULL;
+    }
+    buffer[len] = '\0';
+    buffer[strcspn(buffer, "\r\n")] = '\0';
+    char *secret = buffer[0] != '\0' ? g_strdup(buffer) : NULL;
+    explicit_bzero(buffer, sizeof buffer);
+    if (secret == NULL)
+        kvg_config_problem(loader, mark, key,
+                           "the first line of %s is empty; write the password there", path);
+    return secret;
+}
+
+static void
+draft_password_file(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    draft->has_password_file = true;
+    if (draft->has_password)
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "password and password_file together; remove one");
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autofree char *path = kvg_config_resolve(loader, text);
+    char *secret = read_secret(loader, &node->start_mark, key, path);
+    if (secret == NULL)
+        return;
+    g_free(draft->password);
+    draft->password = secret;
+}
+
+static void
+draft_streaming(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    bool on = g_str_equal(text, "on") || g_str_equal(text, "true");
+    if (!on && !g_str_equal(text, "off") && !g_str_equal(text, "false"))
+        kvg_config_problem(loader, &node->start_mark, key, "write on or off");
+    draft->camera->streaming = on;
+}
+
+static void
+draft_retention(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    int64_t ms = 0;
+    if (!kvg_parse_duration_ms(text, &ms, &error)) {
+        kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
+        return;
+    }
+    if (ms % 3600000 != 0 || ms / 3600000 > MAX_RETENTION_HOURS) {
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "write whole hours from 0h to 87600h, like 24h or 7d");
+        return;
+    }
+    draft->camera->retention_hours = ms / 3600000;
+}
+
+static void
+draft_fragment(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    int64_t ms = 0;
+    if (!kvg_parse_duration_ms(text, &ms, &error))
+        kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
+    else if (ms < 1000 || ms > 10000)
+        kvg_config_problem(loader, &node->start_mark, key, "write a duration from 1s to 10s");
+    else
+        draft->camera->fragment_ms = (uint32_t)ms;
+}
+
+static void
+read_dimension(KvgConfigLoader *loader, const char *key, yaml_node_t *node, uint32_t *target)
+{
+    uint64_t value = 0;
+    if (!kvg_config_read_number(loader, key, node, 16, 7680, &value))
+        return;
+    if (value % 2 != 0)
+        kvg_config_problem(loader, &node->start_mark, key, "encoders need an even number");
+    *target = (uint32_t)value;
+}
+
+static void
+video_width(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    read_dimension(loader, key, node, &((KvgConfigCamera *)target)->width);
+}
+
+static void
+video_height(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    read_dimension(loader, key, node, &((KvgConfigCamera *)target)->height);
+}
+
+static void
+video_fps(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    uint64_t value = 0;
+    if (kvg_config_read_number(loader, key, node, 1, 120, &value))
+        ((KvgConfigCamera *)target)->fps = (uint32_t)value;
+}
+
+static void
+video_bitrate(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_autoptr(GError) error = NULL;
+    uint32_t bps = 0;
+    if (!kvg_parse_bitrate(text, &bps, &error))
+        kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
+    else if (bps < 16000 || bps > 200000000)
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "write a bit rate from 16k to 200M, like 1500k");
+    else
+        ((KvgConfigCamera *)target)->bitrate_bps = bps;
+}
+
+static const KvgConfigKey video_keys[] = {{"width", video_width},
+                                          {"height", video_height},
+                                          {"fps", video_fps},
+                                          {"bitrate", video_bitrate},
+                                          {NULL, NULL}};
+
+static void
+draft_video(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    Draft *draft = target;
+    if (node->type == YAML_MAPPING_NODE) {
+        draft->camera->passthrough = false;
+        kvg_config_read_table(loader, key, node, video_keys, draft->camera);
+        return;
+    }
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    if (!g_str_equal(text, "passthrough"))
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "write passthrough, or a mapping with width, height, fps, bitrate");
+    draft->camera->passthrough = true;
+}
+
+/* `source` comes first: the defaults have every key but that one. */
+static const KvgConfigKey camera_keys[] = {{"source", draft_source},
+                                           {"username", draft_username},
+                                           {"password", draft_password},
+                                           {"password_file", draft_password_file},
+                                           {"streaming", draft_streaming},
+                                           {"retention", draft_retention},
+                                           {"fragment", draft_fragment},
+                                           {"video", draft_video},
+                                           {NULL, NULL}};
+
+static KvgConfigCamera *
+camera_copy(const KvgConfigCamera *from)
+{
+    KvgConfigCamera *camera = g_memdup2(from, sizeof *from);
+    camera->username = g_strdup(from->username);
+    camera->password = g_strdup(from->password);
+    return camera;
+}
+
+/* Login of the camera: in the URL or in keys; the defaults only where neither says anything. */
+static void
+settle_login(KvgConfigLoader *loader,
+             const char *key,
+             const yaml_mark_t *mark,
+             Draft *draft,
+             const KvgConfigCamera *defaults)
+{
+    KvgConfigCamera *camera = draft->camera;
+    bool in_url = camera->username != NULL;
+    if (in_url && (draft->username != NULL || draft->password != NULL)) {
+        kvg_config_problem(loader, mark, key,
+                           "user in the URL and in username or password; remove one");
+    } else if (!in_url) {
+        bool own_name = draft->username != NULL;
+        camera->username = g_strdup(own_name ? draft->username : defaults->username);
+        camera->password = g_strdup(draft->password != NULL ? draft->password : defaults->password);
+    }
+    if (camera->password != NULL && camera->username == NULL)
+        kvg_config_problem(loader, mark, key, "a password without username; add username");
+    if (draft->password != NULL)
+        explicit_bzero(draft->password, strlen(draft->password));
+    g_clear_pointer(&draft->username, g_free);
+    g_clear_pointer(&draft->password, g_free);
+}
+
+void
+kvg_config_visit_camera(KvgConfigLoader *loader,
+                        const char *key,
+                        const char *name,
+                        yaml_node_t *node,
+                        const yaml_mark_t *mark,
+                        void *data)
+{
+    const KvgConfigCameras *cameras = data;
+    KvgConfig *config = cameras->config;
+    if (!kvg_name_is_camera(name)) {
+        kvg_config_problem(loader, mark, key,
+                           "bad camera name; use 1 to 128 letters, digits, '-' and '_'");
+        return;
+    }
+    if (config->cameras->len >= MAX_CAMERAS) {
+        if (config->cameras->len == MAX_CAMERAS)
+            kvg_config_problem(loader, mark, key, "more than %d cameras; split the file",
+                               MAX_CAMERAS);
+        g_ptr_array_set_size(config->cameras, MAX_CAMERAS + 1);
+        return;
+    }
+    KvgConfigCamera *camera = camera_copy(cameras->defaults);
+    g_clear_pointer(&camera->username, g_free);
+    g_clear_pointer(&camera->password, g_free);
+    camera->name = g_strdup(name);
+    camera->line = (unsigned)mark->line + 1;
+    g_ptr_array_add(config->cameras, camera);
+    Draft draft = {.camera = camera};
+    kvg_config_read_table(loader, key, node, camera_keys, &draft);
+    if (node->type == YAML_MAPPING_NODE && !draft.has_source)
+        kvg_config_problem(loader, mark, key, "source is missing; add source: rtsp://HOST/PATH");
+    settle_login(loader, key, mark, &draft, cameras->defaults);
+    g_autofree char *certificate = g_strconcat(name, ".cert.pem", NULL);
+    g_autofree char *private_key = g_strconcat(name, ".private.key", NULL);
+    camera->certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
+    camera->key_path = g_build_filename(config->identity_directory, private_key, NULL);
+}
+
+KvgConfigCamera *
+kvg_config_read_defaults(KvgConfigLoader *loader, yaml_node_t *node)
+{
+    KvgConfigCamera *defaults = g_new0(KvgConfigCamera, 1);
+    *defaults = (KvgConfigCamera){.streaming = true,
+                                  .passthrough = true,
+                                  .width = 1280,
+                                  .height = 720,
+                                  .bitrate_bps = 1500000,
+                                  .retention_hours = 24};
+    if (node == NULL)
+        return defaults;
+    Draft draft = {.camera = defaults};
+    kvg_config_read_table(loader, "defaults", node, camera_keys + 1, &draft);
+    defaults->username = draft.username;
+    defaults->password = draft.password;
+    return defaults;
+}

@@ -1,0 +1,22 @@
+/* The keys of one camera, and the defaults that all have. */
+#pragma once
+
+#include "config/config.h"
+#include "config/loader.h"
+
+/* For kvg_config_visit_camera(). */
+typedef struct {
+    KvgConfig *config;
+    KvgConfigCamera *defaults;
+} KvgConfigCameras;
+
+/* @node NULL: there are none in the file. */
+KvgConfigCamera *kvg_config_read_defaults(KvgConfigLoader *loader, yaml_node_t *node);
+/* A KvgConfigVisit: adds the camera @name. @data: KvgConfigCameras */
+void kvg_config_visit_camera(KvgConfigLoader *loader,
+                             const char *key,
+                             const char *name,
+                             yaml_node_t *node,
+                             const yaml_mark_t *mark,
+                             void *data);
+void kvg_config_camera_free(void *camera); /* NULL is fine */

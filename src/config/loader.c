@@ -1,0 +1,332 @@
+#include "config/loader.h"
+
+#include "base/text.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define MAX_VALUE_BYTES 65536
+
+/* ---- problems ---- */
+
+void
+kvg_config_problem(
+    KvgConfigLoader *loader, const yaml_mark_t *mark, const char *key, const char *format, ...)
+{
+    loader->n_problems++;
+    if (loader->n_problems > KVG_CONFIG_MAX_PROBLEMS)
+        return;
+    if (loader->problems->len > 0)
+        g_string_append_c(loader->problems, '\n');
+    g_string_append_printf(loader->problems, "%s:%zu:%zu: ", loader->path, mark->line + 1,
+                           mark->column + 1);
+    if (key[0] != '\0')
+        g_string_append_printf(loader->problems, "%s: ", key);
+    va_list args;
+    va_start(args, format);
+    g_string_append_vprintf(loader->problems, format, args);
+    va_end(args);
+}
+
+char *
+kvg_config_shown(const char *text)
+{
+    g_autofree char *cut = g_utf8_make_valid(text, (gssize)strnlen(text, 64));
+    return g_strescape(cut, NULL);
+}
+
+static unsigned
+edit_distance(const char *a, const char *b)
+{
+    size_t n = strlen(b);
+    unsigned row[32];
+    if (n >= G_N_ELEMENTS(row) || strlen(a) > 64)
+        return 99;
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 0; a[i] != '\0'; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i + 1;
+        for (unsigned j = 0; j < n; j++) {
+            unsigned replaced = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = MIN(replaced, MIN(row[j], row[j + 1]) + 1);
+        }
+    }
+    return row[n];
+}
+
+static const char *
+nearest(const char *name, const KvgConfigKey *keys)
+{
+    const char *best = NULL;
+    unsigned least = 4;
+    for (const KvgConfigKey *key = keys; key->name != NULL; key++) {
+        unsigned distance = edit_distance(name, key->name);
+        if (distance < least && distance < strlen(key->name)) {
+            least = distance;
+            best = key->name;
+        }
+    }
+    return best;
+}
+
+static void
+unknown_key(KvgConfigLoader *loader,
+            const yaml_mark_t *mark,
+            const char *key,
+            const char *name,
+            const KvgConfigKey *keys)
+{
+    const char *guess = nearest(name, keys);
+    if (guess != NULL) {
+        kvg_config_problem(loader, mark, key, "unknown key; did you mean '%s'?", guess);
+        return;
+    }
+    g_autoptr(GString) known = g_string_new(NULL);
+    for (const KvgConfigKey *at = keys; at->name != NULL; at++)
+        g_string_append_printf(known, "%s%s", known->len > 0 ? ", " : "", at->name);
+    kvg_config_problem(loader, mark, key, "unknown key; known here: %s", known->str);
+}
+
+/* ---- scalars ---- */
+
+const char *
+kvg_config_scalar_text(const yaml_node_t *node)
+{
+    return (const char *)node->data.scalar.value;
+}
+
+static bool
+append_variable(KvgConfigLoader *loader,
+                const yaml_node_t *node,
+                const char *key,
+                const char *name,
+                size_t len,
+                GString *out)
+{
+    g_autofree char *variable = g_strndup(name, len);
+    bool valid = len > 0 && len <= 128 && !g_ascii_isdigit(variable[0]);
+    for (size_t i = 0; i < len && valid; i++)
+        valid = g_ascii_isalnum(variable[i]) || variable[i] == '_';
+    if (!valid) {
+        kvg_config_problem(
+            loader, &node->start_mark, key,
+            "bad name of an environment variable in ${...}; write $$ for a dollar sign");
+        return false;
+    }
+    const char *value = g_getenv(variable);
+    if (value == NULL) {
+        kvg_config_problem(
+            loader, &node->start_mark, key,
+            "environment variable %s is not set; set it, or write $$ for a dollar sign", variable);
+        return false;
+    }
+    g_string_append(out, value);
+    return true;
+}
+
+static bool
+expand(KvgConfigLoader *loader, const yaml_node_t *node, const char *key, GString *out)
+{
+    for (const char *at = kvg_config_scalar_text(node); *at != '\0';) {
+        if (g_str_has_prefix(at, "$$")) {
+            g_string_append_c(out, '$');
+            at += 2;
+        } else if (g_str_has_prefix(at, "${")) {
+            const char *end = strchr(at, '}');
+            if (end == NULL) {
+                kvg_config_problem(loader, &node->start_mark, key,
+                                   "'${' without '}'; write $$ for a dollar sign");
+                return false;
+            }
+            if (!append_variable(loader, node, key, at + 2, (size_t)(end - at) - 2, out))
+                return false;
+            at = end + 1;
+        } else {
+            g_string_append_c(out, *at++);
+        }
+        if (out->len > MAX_VALUE_BYTES) {
+            kvg_config_problem(loader, &node->start_mark, key,
+                               "value is longer than 64 KiB; shorten it");
+            return false;
+        }
+    }
+    return true;
+}
+
+char *
+kvg_config_read_text(KvgConfigLoader *loader, const char *key, const yaml_node_t *node)
+{
+    if (node->type != YAML_SCALAR_NODE) {
+        kvg_config_problem(loader, &node->start_mark, key, "a single value is expected here");
+        return NULL;
+    }
+    if (strlen(kvg_config_scalar_text(node)) != node->data.scalar.length) {
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "value contains a NUL character; remove it");
+        return NULL;
+    }
+    g_autoptr(GString) out = g_string_new(NULL);
+    if (!expand(loader, node, key, out))
+        return NULL;
+    if (out->len == 0) {
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "value is empty; give one or remove the key");
+        return NULL;
+    }
+    for (const char *at = out->str; *at != '\0'; at++) {
+        if (g_ascii_iscntrl(*at)) {
+            kvg_config_problem(loader, &node->start_mark, key,
+                               "value contains a control character; remove it");
+            return NULL;
+        }
+    }
+    if (!g_utf8_validate(out->str, (gssize)out->len, NULL)) {
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "value is not UTF-8 after expansion; correct it");
+        return NULL;
+    }
+    return g_string_free(g_steal_pointer(&out), FALSE);
+}
+
+bool
+kvg_config_replace_text(KvgConfigLoader *loader,
+                        const char *key,
+                        const yaml_node_t *node,
+                        char **target)
+{
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return false;
+    g_free(*target);
+    *target = g_steal_pointer(&text);
+    return true;
+}
+
+bool
+kvg_config_read_number(KvgConfigLoader *loader,
+                       const char *key,
+                       const yaml_node_t *node,
+                       uint64_t least,
+                       uint64_t most,
+                       uint64_t *value)
+{
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return false;
+    if (g_ascii_string_to_unsigned(text, 10, least, most, value, NULL))
+        return true;
+    g_autofree char *seen = kvg_config_shown(text);
+    kvg_config_problem(loader, &node->start_mark, key,
+                       "'%s' is not a whole number from %" G_GUINT64_FORMAT
+                       " to %" G_GUINT64_FORMAT,
+                       seen, least, most);
+    return false;
+}
+
+char *
+kvg_config_resolve(const KvgConfigLoader *loader, const char *path)
+{
+    return g_path_is_absolute(path) ? g_strdup(path) : g_build_filename(loader->folder, path, NULL);
+}
+
+void
+kvg_config_replace_path(KvgConfigLoader *loader,
+                        const char *key,
+                        const yaml_node_t *node,
+                        char **target)
+{
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    if (text == NULL)
+        return;
+    g_free(*target);
+    *target = kvg_config_resolve(loader, text);
+}
+
+/* ---- mappings ---- */
+
+static char *
+join_key(const char *prefix, const char *name)
+{
+    return prefix[0] == '\0' ? g_strdup(name) : g_strconcat(prefix, ".", name, NULL);
+}
+
+bool
+kvg_config_is_null(const yaml_node_t *node)
+{
+    return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           (node->data.scalar.length == 0 || g_str_equal(kvg_config_scalar_text(node), "~") ||
+            g_str_equal(kvg_config_scalar_text(node), "null"));
+}
+
+void
+kvg_config_each_key(KvgConfigLoader *loader,
+                    const char *prefix,
+                    yaml_node_t *node,
+                    KvgConfigVisit visit,
+                    void *data)
+{
+    if (node->type != YAML_MAPPING_NODE) {
+        kvg_config_problem(loader, &node->start_mark, prefix,
+                           "a mapping (key: value) is expected here");
+        return;
+    }
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+         pair < node->data.mapping.pairs.top; pair++) {
+        yaml_node_t *name_node = yaml_document_get_node(&loader->document, pair->key);
+        yaml_node_t *value = yaml_document_get_node(&loader->document, pair->value);
+        if (name_node->type != YAML_SCALAR_NODE ||
+            strlen(kvg_config_scalar_text(name_node)) != name_node->data.scalar.length) {
+            kvg_config_problem(loader, &name_node->start_mark, prefix, "a key must be plain text");
+            continue;
+        }
+        const char *name = kvg_config_scalar_text(name_node);
+        g_autofree char *text = kvg_config_shown(name);
+        g_autofree char *key = join_key(prefix, text);
+        yaml_node_t *first = g_hash_table_lookup(seen, name);
+        if (first != NULL) {
+            kvg_config_problem(loader, &name_node->start_mark, key,
+                               "given twice, first in line %zu; remove one",
+                               first->start_mark.line + 1);
+            continue;
+        }
+        g_hash_table_insert(seen, name_node->data.scalar.value, name_node);
+        visit(loader, key, name, value, &name_node->start_mark, data);
+    }
+}
+
+typedef struct {
+    const KvgConfigKey *keys;
+    void *target;
+} Table;
+
+static void
+visit_table(KvgConfigLoader *loader,
+            const char *key,
+            const char *name,
+            yaml_node_t *node,
+            const yaml_mark_t *mark,
+            void *data)
+{
+    const Table *table = data;
+    for (const KvgConfigKey *at = table->keys; at->name != NULL; at++) {
+        if (g_str_equal(at->name, name)) {
+            at->read(loader, key, node, table->target);
+            return;
+        }
+    }
+    unknown_key(loader, mark, key, name, table->keys);
+}
+
+void
+kvg_config_read_table(KvgConfigLoader *loader,
+                      const char *prefix,
+                      yaml_node_t *node,
+                      const KvgConfigKey *keys,
+                      void *target)
+{
+    Table table = {keys, target};
+    kvg_config_each_key(loader, prefix, node, visit_table, &table);
+}
