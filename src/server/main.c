@@ -127,6 +127,7 @@ maintain(void *user_data)
 {
     Program *program = user_data;
     KvgExpiryClock clock = {0};
+    kvg_control_expire(&program->server, &clock); /* the clock as it is now is the one to go by */
     g_mutex_lock(&program->shared.lock);
     while (!program->shared.stopping) {
         const int64_t until = g_get_monotonic_time() + MAINTENANCE_US;

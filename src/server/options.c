@@ -105,7 +105,8 @@ set_change_time(const char *text, int64_t *ms, GError **error)
     if (text == NULL)
         return true;
     if (kvg_parse_duration_ms(text, ms, error))
-        return true;
+        return *ms <= KVG_SERVER_CHANGE_MAX_MS ||
+               invalid(error, "--change-time", "at most an hour");
     g_prefix_error(error, "--change-time: ");
     return false;
 }

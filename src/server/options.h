@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define KVG_SERVER_MQTT_PORT 8883
+#define KVG_SERVER_CHANGE_MAX_MS (3600 * 1000) /* see KVG_STREAM_CHANGE_MAX_MS */
 
 typedef struct {
     char *data_path;

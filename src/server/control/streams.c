@@ -78,7 +78,8 @@ optional_text(KvgStatement row, int column)
 void
 kvg_stream_from_row(KvgStatement row, int64_t now_ms, KvgStreamInfo *info)
 {
-    const bool is_changing = sqlite3_column_int64(row, 10) > now_ms;
+    const int64_t left_ms = sqlite3_column_int64(row, 10) - now_ms;
+    const bool is_changing = left_ms > 0 && left_ms <= KVG_STREAM_CHANGE_MAX_MS;
     *info = (KvgStreamInfo){
         .name = g_strdup(kvg_sql_column(row, 0)),
         .arn = g_strdup(kvg_sql_column(row, 1)),
@@ -141,9 +142,10 @@ void
 kvg_stream_finish_deletions(sqlite3 *db, int64_t now_ms)
 {
     for (;;) {
-        g_autofree char *arn = kvg_sql_text(
-            db, "SELECT arn FROM stream WHERE change = 'DELETING' AND change_ends_ms <= ?1", "i",
-            now_ms);
+        g_autofree char *arn = kvg_sql_text(db,
+                                            "SELECT arn FROM stream WHERE change = 'DELETING'"
+                                            " AND (change_ends_ms <= ?1 OR change_ends_ms > ?2)",
+                                            "ii", now_ms, now_ms + KVG_STREAM_CHANGE_MAX_MS);
         if (!arn || !forget(db, arn))
             return;
     }

@@ -9,6 +9,9 @@
 
 /* 20 characters, new at every change (g_free). */
 char *kvg_stream_new_version(void);
+/* A change that would last longer than this is over: the clock has gone back since it began. */
+#define KVG_STREAM_CHANGE_MAX_MS (3600 * INT64_C(1000))
+
 /* Of a statement "SELECT " KVG_STREAM_COLUMNS " FROM stream". @now_ms decides what a change that
  * was begun has come to. */
 #define KVG_STREAM_COLUMNS                                                                         \
