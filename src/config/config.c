@@ -7,10 +7,8 @@
 #include "os/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <kvg/error.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define MAX_FILE_BYTES (1024 * 1024)
 #define MAX_DEPTH 16
