@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kvg/error.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,6 +138,7 @@ maintain(void *user_data)
         kvg_control_expire(&program->server, &clock);
         kvg_buffer_expire(program->server.buffer, kvg_clock_mono_us());
         checkpoint(&program->server);
+        malloc_trim(0); /* what a burst of connections or fragments has left behind */
         g_mutex_lock(&program->shared.lock);
     }
     g_mutex_unlock(&program->shared.lock);
