@@ -61,8 +61,11 @@ main(int argc, char **argv)
     if (strcmp(name, "--version") == 0)
         name = "version";
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        g_autofree char *title = g_strdup_printf("kvg %s", name); /* in --help */
+        g_set_prgname(title);
+        return commands[i].run(argc - 1, argv + 1);
     }
     fprintf(stderr, "kvg: '%s' is not a command; 'kvg help' lists them\n", name);
     return 2;
