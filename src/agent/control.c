@@ -2,6 +2,7 @@
 
 #include "agent/identity.h"
 #include "base/backoff.h"
+#include "base/clock.h"
 #include "os/file.h"
 #include "os/log.h"
 #include <kvg/error.h>
@@ -17,6 +18,9 @@
 #define ALPN_PORT 443
 #define ALPN_NAME "x-amzn-mqtt-ca"
 #define KEEPALIVE_S 60
+/* The shadow service answers within a second, if it is there. */
+#define ASK_AGAIN_US (4 * INT64_C(1000000))
+#define ASK_AGAIN_MAX_US (300 * INT64_C(1000000))
 #define RECONNECT_MAX_S 10
 
 typedef struct {
@@ -30,8 +34,10 @@ typedef struct {
 
     /* under control->lock */
     KvgSettings settings;
-    json_t *pending; /* changed here, not yet in the shadow; NULL */
-    int64_t version; /* of the shadow's document that was obeyed last; 0: none */
+    json_t *pending;  /* changed here, not yet in the shadow; NULL */
+    int64_t version;  /* of the shadow's document that was obeyed last; 0: none */
+    int64_t asked_us; /* since when an answer of the shadow is awaited; 0: none is */
+    int64_t wait_us;  /* before it is asked again */
     bool connected;
     char *link;      /* why it is not connected; NULL */
     char *problem;   /* why the desired state is not obeyed; NULL */
@@ -182,6 +188,34 @@ text_or_null(const char *text)
     return valid != NULL ? json_string(valid) : json_null();
 }
 
+static void
+send_pending(Device *device)
+{
+    if (device->pending == NULL || !device->connected)
+        return;
+    g_autoptr(json_t) update = json_pack("{s:{s:O}, s:s}", "state", "desired", device->pending,
+                                         "clientToken", "kvg-local");
+    publish(device, "/update", update);
+}
+
+/* Asks, or says what was changed here; again later if nobody answers. */
+static void
+talk(Device *device)
+{
+    device->asked_us = kvg_clock_mono_us();
+    device->wait_us = CLAMP(device->wait_us * 2, ASK_AGAIN_US, ASK_AGAIN_MAX_US);
+    if (device->pending != NULL)
+        send_pending(device);
+    else
+        publish(device, "/get", NULL);
+}
+
+static void
+hear(Device *device)
+{
+    device->asked_us = device->wait_us = 0;
+}
+
 /* Settings that are not set are reported as null: the shadow forgets them. */
 static json_t *
 make_reported(const Device *device)
@@ -213,16 +247,6 @@ send_reported(Device *device)
     g_autoptr(json_t) update = json_pack("{s:{s:O}}", "state", "reported", reported);
     publish(device, "/update", update);
     set_json(&device->reported, json_incref(reported));
-}
-
-static void
-send_pending(Device *device)
-{
-    if (device->pending == NULL || !device->connected)
-        return;
-    g_autoptr(json_t) update = json_pack("{s:{s:O}, s:s}", "state", "desired", device->pending,
-                                         "clientToken", "kvg-local");
-    publish(device, "/update", update);
 }
 
 /* The whole desired state of a document; an older one than what was obeyed is news of the past. */
@@ -306,10 +330,8 @@ on_subscribe(struct mosquitto *client, void *user_data, int id, int n, const int
 {
     Device *device = user_data;
     const int state = enter(device->control);
-    if (device->pending != NULL)
-        send_pending(device);
-    else
-        publish(device, "/get", NULL);
+    device->wait_us = 0;
+    talk(device);
     leave(device->control, state);
 }
 
@@ -337,16 +359,18 @@ take_message(Device *device, const char *suffix, const json_t *message)
             if (device->pending != NULL &&
                 json_equal(device->pending, json_object_get(state, "desired")))
                 set_json(&device->pending, NULL);
-            publish(device, "/get", NULL);
+            talk(device);
         }
     } else if (strcmp(suffix, "/update/delta") == 0) {
         if (device->pending == NULL && version > device->version)
-            publish(device, "/get", NULL);
+            talk(device);
     } else if (strcmp(suffix, "/get/accepted") == 0) {
+        hear(device);
         if (device->pending == NULL)
             obey(device, json_object_get(state, "desired"), version);
     } else if (strcmp(suffix, "/get/rejected") == 0) {
         /* 404: nobody has asked for anything yet; what we report makes the shadow. */
+        hear(device);
         send_reported(device);
     }
 }
@@ -451,6 +475,11 @@ kvg_control_connect(KvgControl *control)
             access(device->camera->certificate_path, R_OK) == 0 &&
             access(device->camera->key_path, R_OK) == 0)
             connect_device(device, endpoint);
+        g_mutex_lock(&control->lock);
+        if (device->connected && device->asked_us != 0 &&
+            kvg_clock_mono_us() - device->asked_us >= device->wait_us)
+            talk(device);
+        g_mutex_unlock(&control->lock);
     }
 }
 
@@ -549,7 +578,8 @@ kvg_control_set(KvgControl *control, const char *camera, const json_t *change, G
         device->pending = json_object();
     json_object_update(device->pending, (json_t *)(uintptr_t)change);
     save(control);
-    send_pending(device);
+    if (device->connected)
+        talk(device);
     if (is_new)
         tell_main(device);
     return true;
