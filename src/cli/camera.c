@@ -3,139 +3,23 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/command.h"
-#include "cli/target.h"
-#include "os/file.h"
-#include <curl/curl.h>
+#include "cli/reach.h"
 #include <kvg/error.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_REPLY_BYTES (4u * 1024 * 1024)
-#define MAX_STATE_BYTES (4u * 1024 * 1024)
-
 typedef struct {
-    KvgTarget target;
-    char *agent, *output;
-    gboolean is_remote;
+    KvgReach reach;
+    char *output;
 } Options;
 
 static void
 options_clear(Options *options)
 {
-    kvg_target_clear(&options->target);
-    g_free(options->agent);
+    kvg_reach_clear(&options->reach);
     g_free(options->output);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
-
-/* ---- the agent here ---- */
-
-static size_t
-on_reply(char *data, size_t size, size_t n, void *user_data)
-{
-    GString *reply = user_data;
-    if (reply->len + size * n > MAX_REPLY_BYTES)
-        return 0;
-    g_string_append_len(reply, data, (gssize)(size * n));
-    return size * n;
-}
-
-/* @name NULL: all cameras; @change NULL: only look. */
-static json_t *
-ask_agent(const Options *options, const char *name, const json_t *change, GError **error)
-{
-    const KvgConfig *config = options->target.config;
-    g_autofree char *base =
-        options->agent != NULL
-            ? g_strdup(options->agent)
-            : g_strdup_printf("http://%s:%u", config->api_address, config->api_port);
-    g_autofree char *url = g_strdup_printf("%s/api/cameras%s%s", base, name != NULL ? "/" : "",
-                                           name != NULL ? name : "");
-    g_autofree char *body = change != NULL ? kvg_json_to_text(change) : NULL;
-    g_autoptr(GString) reply = g_string_new(NULL);
-    g_autoptr(CURL) easy = curl_easy_init();
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_reply);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, reply);
-    if (body != NULL) {
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    }
-    const CURLcode result = curl_easy_perform(easy);
-    long status = 0;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_slist_free_all(headers);
-    if (result != CURLE_OK) {
-        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY,
-                    "the agent at %s does not answer: %s; is kvg agent running? (--agent URL, or "
-                    "--remote for the shadow)",
-                    base, curl_easy_strerror(result));
-        return NULL;
-    }
-    g_autoptr(json_t) json = kvg_json_parse_object(reply->str, reply->len, error);
-    if (json != NULL && status == 200)
-        return g_steal_pointer(&json);
-    if (json != NULL)
-        g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "%s",
-                    kvg_json_get_string(json, "message") != NULL
-                        ? kvg_json_get_string(json, "message")
-                        : "the agent refuses");
-    return NULL;
-}
-
-/* ---- the shadow ---- */
-
-/* One endpoint for everything, or the one of AWS IoT that provisioning found. */
-static char *
-data_url(const KvgTarget *target, GError **error)
-{
-    g_autofree char *url = kvg_target_url(target, "iotdata");
-    g_autofree char *none = kvg_aws_base_url("iotdata", kvg_target_region(target), NULL);
-    if (strcmp(url, none) != 0)
-        return g_steal_pointer(&url);
-    g_autofree char *path =
-        g_build_filename(target->config->identity_directory, "provision.json", NULL);
-    size_t len;
-    g_autofree char *text = kvg_file_read(path, MAX_STATE_BYTES, &len, error);
-    g_autoptr(json_t) state = text != NULL ? kvg_json_parse_object(text, len, error) : NULL;
-    const char *host = target->config->mqtt_endpoint != NULL
-                           ? target->config->mqtt_endpoint
-                           : kvg_json_get_string(state, "mqtt_endpoint");
-    if (host != NULL) {
-        g_clear_error(error);
-        return g_strdup_printf("https://%.*s", (int)strcspn(host, ":"), host);
-    }
-    if (state != NULL)
-        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "%s names no mqtt_endpoint", path);
-    g_prefix_error(error, "not provisioned: ");
-    return NULL;
-}
-
-static json_t *
-ask_shadow(const Options *options, const char *name, const json_t *change, GError **error)
-{
-    g_autofree char *url = data_url(&options->target, error);
-    if (url == NULL)
-        return NULL;
-    g_autoptr(json_t) update = json_pack("{s:{s:O}}", "state", "desired", change);
-    g_autofree char *body = update != NULL ? kvg_json_to_text(update) : NULL;
-    g_autofree char *path = g_strdup_printf("/things/%s/shadow", name);
-    g_auto(KvgAwsReply) reply = {0};
-    const KvgAwsRequest request = {.service = "iotdata",
-                                   .region = kvg_target_region(&options->target),
-                                   .base_url = url,
-                                   .method = body != NULL ? "POST" : "GET",
-                                   .path = path,
-                                   .body = body,
-                                   .ca_path = kvg_target_ca(&options->target)};
-    if (!kvg_aws_call(&request, options->target.credentials, &reply, error))
-        return NULL;
-    return kvg_json_parse_object(reply.body->str, reply.body->len, error);
-}
 
 /* ---- words ---- */
 
@@ -268,11 +152,7 @@ kvg_cmd_camera(int argc, char **argv)
 {
     g_auto(Options) options = {0};
     const GOptionEntry entries[] = {
-        KVG_TARGET_OPTIONS(options.target),
-        {"remote", 0, 0, G_OPTION_ARG_NONE, &options.is_remote,
-         "through the device shadow instead of the agent on this machine", NULL},
-        {"agent", 0, 0, G_OPTION_ARG_STRING, &options.agent,
-         "URL of the agent (from the configuration)", "URL"},
+        KVG_REACH_OPTIONS(options.reach),
         {"output", 0, 0, G_OPTION_ARG_STRING, &options.output, "'json': the whole answer",
          "FORMAT"},
         G_OPTION_ENTRY_NULL,
@@ -292,15 +172,13 @@ kvg_cmd_camera(int argc, char **argv)
         return 2;
     }
     const char *name = argc > 2 ? argv[2] : NULL;
-    if (options.is_remote && name == NULL) {
+    if (options.reach.is_remote && name == NULL) {
         fprintf(stderr, "kvg camera: list asks the agent on this machine; --remote needs a NAME\n");
         return 2;
     }
     g_autoptr(json_t) answer = NULL;
-    if (options.is_remote ? kvg_target_open(&options.target, &error)
-                          : kvg_target_open_config(&options.target, &error))
-        answer = options.is_remote ? ask_shadow(&options, name, change, &error)
-                                   : ask_agent(&options, name, change, &error);
+    if (kvg_reach_open(&options.reach, &error))
+        answer = kvg_reach_camera(&options.reach, name, change, &error);
     if (answer == NULL) {
         fprintf(stderr, "kvg camera: %s\n", error->message);
         return 1;
