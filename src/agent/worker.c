@@ -468,7 +468,7 @@ kvg_worker_run(void)
     g_main_loop_run(worker.loop);
     shut_down(&worker);
     g_ptr_array_unref(worker.cameras);
-    kvg_config_free(worker.config);
+    kvg_config_unref(worker.config);
     g_main_loop_unref(worker.loop);
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/command.h"
 #include "config/config.h"
+#include "config/schema.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -21,14 +22,23 @@ print_json(const KvgConfig *config, const GError *error)
     printf("%s\n", text);
 }
 
+static int
+print_schema(void)
+{
+    g_autoptr(json_t) schema = kvg_config_schema();
+    return json_dumpf(schema, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF ? 0 : 1;
+}
+
 int
 kvg_cmd_check(int argc, char **argv)
 {
     g_autofree char *path = NULL;
     g_autofree char *output = NULL;
+    gboolean schema = FALSE;
     const GOptionEntry entries[] = {
         {"config", 'c', 0, G_OPTION_ARG_FILENAME, &path, "configuration (kvg.yaml)", "FILE"},
         {"output", 0, 0, G_OPTION_ARG_STRING, &output, "'json': one object", "FORMAT"},
+        {"schema", 0, 0, G_OPTION_ARG_NONE, &schema, "print the JSON schema of kvg.yaml", NULL},
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GOptionContext) context = g_option_context_new("- check a configuration file");
@@ -38,6 +48,8 @@ kvg_cmd_check(int argc, char **argv)
         fprintf(stderr, "kvg check: %s\n", error != NULL ? error->message : "unexpected argument");
         return 2;
     }
+    if (schema)
+        return print_schema();
     const char *file = path != NULL ? path : "kvg.yaml";
     g_autoptr(KvgConfig) config = kvg_config_load(file, &error);
     if (output != NULL)

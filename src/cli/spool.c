@@ -23,7 +23,7 @@ context_clear(Context *context)
     g_free(context->folder);
     g_free(context->memory_path);
     g_free(context->output);
-    g_clear_pointer(&context->config, kvg_config_free);
+    g_clear_pointer(&context->config, kvg_config_unref);
     g_clear_pointer(&context->names, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Context, context_clear)

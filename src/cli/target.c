@@ -4,7 +4,7 @@
 void
 kvg_target_clear(KvgTarget *target)
 {
-    kvg_config_free(target->config);
+    kvg_config_unref(target->config);
     kvg_credentials_unref(target->credentials);
     g_free(target->config_path);
     g_free(target->profile);

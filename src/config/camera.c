@@ -29,6 +29,13 @@ kvg_config_camera_free(void *data)
     g_free(camera);
 }
 
+/* A camera while it is being read: what only matters until the mapping has ended. */
+typedef struct {
+    KvgConfigCamera camera; /* first: the rows of the table are about it */
+    char *username, *password;
+    bool has_source, has_password, has_password_file;
+} Draft;
+
 static bool
 test_source_is_valid(KvgConfigLoader *loader,
                      const yaml_mark_t *mark,
@@ -114,7 +121,9 @@ static void
 read_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
     static const char *const later[] = {"v4l2:", "file:", "shm:"};
-    KvgConfigCamera *camera = target;
+    Draft *draft = target;
+    KvgConfigCamera *camera = &draft->camera;
+    draft->has_source = true;
     g_autofree char *text = kvg_config_read_text(loader, key, node);
     if (text == NULL)
         return;
@@ -134,27 +143,6 @@ read_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *t
                            "unknown kind of source; it begins with rtsp://, rtsps:// or test:");
     else if (test_source_is_valid(loader, &node->start_mark, key, text))
         camera->source = g_steal_pointer(&text);
-}
-
-/* A camera while it is being read: what only matters until the mapping has ended. */
-typedef struct {
-    KvgConfigCamera *camera;
-    char *username, *password;
-    bool has_source, has_password, has_password_file;
-} Draft;
-
-static void
-draft_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    Draft *draft = target;
-    draft->has_source = true;
-    read_source(loader, key, node, draft->camera);
-}
-
-static void
-draft_username(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    (void)kvg_config_replace_text(loader, key, node, &((Draft *)target)->username);
 }
 
 static void
@@ -222,43 +210,8 @@ draft_password_file(KvgConfigLoader *loader, const char *key, yaml_node_t *node,
 }
 
 static void
-draft_streaming(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    Draft *draft = target;
-    g_autofree char *text = kvg_config_read_text(loader, key, node);
-    if (text == NULL)
-        return;
-    bool on = g_str_equal(text, "on") || g_str_equal(text, "true");
-    if (!on && !g_str_equal(text, "off") && !g_str_equal(text, "false"))
-        kvg_config_problem(loader, &node->start_mark, key, "write on or off");
-    draft->camera->streaming = on;
-}
-
-static void
 draft_retention(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
-    Draft *draft = target;
-    g_autofree char *text = kvg_config_read_text(loader, key, node);
-    if (text == NULL)
-        return;
-    g_autoptr(GError) error = NULL;
-    int64_t ms = 0;
-    if (!kvg_parse_duration_ms(text, &ms, &error)) {
-        kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
-        return;
-    }
-    if (ms % 3600000 != 0 || ms / 3600000 > MAX_RETENTION_HOURS) {
-        kvg_config_problem(loader, &node->start_mark, key,
-                           "write whole hours from 0h to 87600h, like 24h or 7d");
-        return;
-    }
-    draft->camera->retention_hours = ms / 3600000;
-}
-
-static void
-draft_fragment(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    Draft *draft = target;
     g_autofree char *text = kvg_config_read_text(loader, key, node);
     if (text == NULL)
         return;
@@ -266,10 +219,11 @@ draft_fragment(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void
     int64_t ms = 0;
     if (!kvg_parse_duration_ms(text, &ms, &error))
         kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
-    else if (ms < 1000 || ms > 10000)
-        kvg_config_problem(loader, &node->start_mark, key, "write a duration from 1s to 10s");
+    else if (ms % 3600000 != 0 || ms / 3600000 > MAX_RETENTION_HOURS)
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "write whole hours from 0h to 87600h, like 24h or 7d");
     else
-        draft->camera->fragment_ms = (uint32_t)ms;
+        ((Draft *)target)->camera.retention_hours = ms / 3600000;
 }
 
 static void
@@ -295,44 +249,25 @@ video_height(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *
     read_dimension(loader, key, node, &((KvgConfigCamera *)target)->height);
 }
 
-static void
-video_fps(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    uint64_t value = 0;
-    if (kvg_config_read_number(loader, key, node, 1, 120, &value))
-        ((KvgConfigCamera *)target)->fps = (uint32_t)value;
-}
-
-static void
-video_bitrate(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    g_autofree char *text = kvg_config_read_text(loader, key, node);
-    if (text == NULL)
-        return;
-    g_autoptr(GError) error = NULL;
-    uint32_t bps = 0;
-    if (!kvg_parse_bitrate(text, &bps, &error))
-        kvg_config_problem(loader, &node->start_mark, key, "%s", error->message);
-    else if (bps < 16000 || bps > 200000000)
-        kvg_config_problem(loader, &node->start_mark, key,
-                           "write a bit rate from 16k to 200M, like 1500k");
-    else
-        ((KvgConfigCamera *)target)->bitrate_bps = bps;
-}
-
-static const KvgConfigKey video_keys[] = {{"width", video_width},
-                                          {"height", video_height},
-                                          {"fps", video_fps},
-                                          {"bitrate", video_bitrate},
-                                          {NULL, NULL}};
+static const KvgConfigKey video_keys[] = {
+    {"width", KVG_CONFIG_NUMBER, .read = video_width, .least = 16, .most = 7680, .standard = "1280",
+     .about = "Width that the picture is at most, in pixels; even"},
+    {"height", KVG_CONFIG_NUMBER, .read = video_height, .least = 16, .most = 7680,
+     .standard = "720", .about = "Height that the picture is at most, in pixels; even"},
+    {"fps", KVG_CONFIG_NUMBER, KVG_CONFIG_AT(KvgConfigCamera, fps), .least = 1, .most = 120,
+     .about = "Frames a second; without it the source's"},
+    {"bitrate", KVG_CONFIG_BIT_RATE, KVG_CONFIG_AT(KvgConfigCamera, bitrate_bps), .least = 16000,
+     .most = 200000000, .remedy = "write a bit rate from 16k to 200M, like 1500k",
+     .standard = "1500k", .about = "Bit rate to encode to"},
+    {.name = NULL}};
 
 static void
 draft_video(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
-    Draft *draft = target;
+    KvgConfigCamera *camera = &((Draft *)target)->camera;
     if (node->type == YAML_MAPPING_NODE) {
-        draft->camera->passthrough = false;
-        kvg_config_read_table(loader, key, node, video_keys, draft->camera);
+        camera->passthrough = false;
+        kvg_config_read_table(loader, key, node, video_keys, camera);
         return;
     }
     g_autofree char *text = kvg_config_read_text(loader, key, node);
@@ -341,28 +276,30 @@ draft_video(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *t
     if (!g_str_equal(text, "passthrough"))
         kvg_config_problem(loader, &node->start_mark, key,
                            "write passthrough, or a mapping with width, height, fps, bitrate");
-    draft->camera->passthrough = true;
+    camera->passthrough = true;
 }
 
-/* `source` comes first: the defaults have every key but that one. */
-static const KvgConfigKey camera_keys[] = {{"source", draft_source},
-                                           {"username", draft_username},
-                                           {"password", draft_password},
-                                           {"password_file", draft_password_file},
-                                           {"streaming", draft_streaming},
-                                           {"retention", draft_retention},
-                                           {"fragment", draft_fragment},
-                                           {"video", draft_video},
-                                           {NULL, NULL}};
+#define SECRET_ABOUT "in the first line of a file of mode 0600"
 
-static KvgConfigCamera *
-camera_copy(const KvgConfigCamera *from)
-{
-    KvgConfigCamera *camera = g_memdup2(from, sizeof *from);
-    camera->username = g_strdup(from->username);
-    camera->password = g_strdup(from->password);
-    return camera;
-}
+const KvgConfigKey kvg_config_camera_keys[] = {
+    {"source", KVG_CONFIG_TEXT, .read = read_source, .pattern = "^(rtsps?://|test:)",
+     .is_required = true,
+     .about = "Where the pictures come from: rtsp://HOST/PATH, rtsps://HOST/PATH or test:"},
+    {"username", KVG_CONFIG_TEXT, KVG_CONFIG_AT(Draft, username), .about = "For the camera"},
+    {"password", KVG_CONFIG_TEXT, .read = draft_password,
+     .about = "For the camera; prefer password_file or ${NAME}"},
+    {"password_file", KVG_CONFIG_PATH, .read = draft_password_file,
+     .about = "The camera's password " SECRET_ABOUT},
+    {"streaming", KVG_CONFIG_SWITCH, KVG_CONFIG_AT(Draft, camera.streaming), .standard = "on",
+     .about = "Whether the camera streams"},
+    {"retention", KVG_CONFIG_DURATION, .read = draft_retention, .standard = "24h",
+     .about = "How long KVS keeps the video; whole hours"},
+    {"fragment", KVG_CONFIG_DURATION, KVG_CONFIG_AT(Draft, camera.fragment_ms), .least = 1000,
+     .most = 10000, .remedy = "write a duration from 1s to 10s",
+     .about = "Length of a fragment; without it each key frame begins one"},
+    {"video", KVG_CONFIG_MAPPING, .read = draft_video, .words = "passthrough", .keys = video_keys,
+     .standard = "passthrough", .about = "Passed on as it comes, or encoded to this"},
+    {.name = NULL}};
 
 /* Login of the camera: in the URL or in keys; the defaults only where neither says anything. */
 static void
@@ -372,7 +309,7 @@ settle_login(KvgConfigLoader *loader,
              Draft *draft,
              const KvgConfigCamera *defaults)
 {
-    KvgConfigCamera *camera = draft->camera;
+    KvgConfigCamera *camera = &draft->camera;
     bool in_url = camera->username != NULL;
     if (in_url && (draft->username != NULL || draft->password != NULL)) {
         kvg_config_problem(loader, mark, key,
@@ -412,38 +349,33 @@ kvg_config_visit_camera(KvgConfigLoader *loader,
         g_ptr_array_set_size(config->cameras, MAX_CAMERAS + 1);
         return;
     }
-    KvgConfigCamera *camera = camera_copy(cameras->defaults);
-    g_clear_pointer(&camera->username, g_free);
-    g_clear_pointer(&camera->password, g_free);
-    camera->name = g_strdup(name);
-    camera->line = (unsigned)mark->line + 1;
-    g_ptr_array_add(config->cameras, camera);
-    Draft draft = {.camera = camera};
-    kvg_config_read_table(loader, key, node, camera_keys, &draft);
+    Draft draft = {.camera = *cameras->defaults};
+    draft.camera.name = g_strdup(name);
+    draft.camera.line = (unsigned)mark->line + 1;
+    draft.camera.username = draft.camera.password = NULL; /* settled below */
+    kvg_config_read_table(loader, key, node, kvg_config_camera_keys, &draft);
     if (node->type == YAML_MAPPING_NODE && !draft.has_source)
         kvg_config_problem(loader, mark, key, "source is missing; add source: rtsp://HOST/PATH");
     settle_login(loader, key, mark, &draft, cameras->defaults);
     g_autofree char *certificate = g_strconcat(name, ".cert.pem", NULL);
     g_autofree char *private_key = g_strconcat(name, ".private.key", NULL);
-    camera->certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
-    camera->key_path = g_build_filename(config->identity_directory, private_key, NULL);
+    draft.camera.certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
+    draft.camera.key_path = g_build_filename(config->identity_directory, private_key, NULL);
+    g_ptr_array_add(config->cameras, g_memdup2(&draft.camera, sizeof draft.camera));
 }
 
 KvgConfigCamera *
 kvg_config_read_defaults(KvgConfigLoader *loader, yaml_node_t *node)
 {
-    KvgConfigCamera *defaults = g_new0(KvgConfigCamera, 1);
-    *defaults = (KvgConfigCamera){.streaming = true,
-                                  .passthrough = true,
-                                  .width = 1280,
-                                  .height = 720,
-                                  .bitrate_bps = 1500000,
-                                  .retention_hours = 24};
-    if (node == NULL)
-        return defaults;
-    Draft draft = {.camera = defaults};
-    kvg_config_read_table(loader, "defaults", node, camera_keys + 1, &draft);
-    defaults->username = draft.username;
-    defaults->password = draft.password;
-    return defaults;
+    Draft draft = {.camera = {.streaming = true,
+                              .passthrough = true,
+                              .width = 1280,
+                              .height = 720,
+                              .bitrate_bps = 1500000,
+                              .retention_hours = 24}};
+    if (node != NULL)
+        kvg_config_read_table(loader, "defaults", node, KVG_CONFIG_DEFAULT_KEYS, &draft);
+    draft.camera.username = draft.username;
+    draft.camera.password = draft.password;
+    return g_memdup2(&draft.camera, sizeof draft.camera);
 }

@@ -2,7 +2,11 @@
 #pragma once
 
 #include "config/config.h"
-#include "config/loader.h"
+#include "config/keys.h"
+
+extern const KvgConfigKey kvg_config_camera_keys[];
+/* Those without `source`, which comes first. */
+#define KVG_CONFIG_DEFAULT_KEYS (kvg_config_camera_keys + 1)
 
 /* For kvg_config_visit_camera(). */
 typedef struct {

@@ -48,8 +48,11 @@ typedef struct {
     GPtrArray *cameras;         /* KvgConfigCamera, in file order */
 } KvgConfig;
 
-void kvg_config_free(KvgConfig *config);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgConfig, kvg_config_free)
+/* A loaded configuration never changes; who keeps it for longer than a call holds a reference.
+ * Thread: any. */
+KvgConfig *kvg_config_ref(KvgConfig *config);
+void kvg_config_unref(KvgConfig *config); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgConfig, kvg_config_unref)
 
 /* Relative paths are taken from the file's folder. On failure KVG_ERROR_INVALID whose message has
  * one line per problem: "kvg.yaml:12:5: cameras.gate.sorce: unknown key; did you mean 'source'?" */

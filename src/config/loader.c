@@ -1,7 +1,5 @@
 #include "config/loader.h"
 
-#include "base/text.h"
-
 #include <stdarg.h>
 #include <string.h>
 
@@ -33,60 +31,6 @@ kvg_config_shown(const char *text)
 {
     g_autofree char *cut = g_utf8_make_valid(text, (gssize)strnlen(text, 64));
     return g_strescape(cut, NULL);
-}
-
-static unsigned
-edit_distance(const char *a, const char *b)
-{
-    size_t n = strlen(b);
-    unsigned row[32];
-    if (n >= G_N_ELEMENTS(row) || strlen(a) > 64)
-        return 99;
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
-    for (unsigned i = 0; a[i] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i + 1;
-        for (unsigned j = 0; j < n; j++) {
-            unsigned replaced = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = MIN(replaced, MIN(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[n];
-}
-
-static const char *
-nearest(const char *name, const KvgConfigKey *keys)
-{
-    const char *best = NULL;
-    unsigned least = 4;
-    for (const KvgConfigKey *key = keys; key->name != NULL; key++) {
-        unsigned distance = edit_distance(name, key->name);
-        if (distance < least && distance < strlen(key->name)) {
-            least = distance;
-            best = key->name;
-        }
-    }
-    return best;
-}
-
-static void
-unknown_key(KvgConfigLoader *loader,
-            const yaml_mark_t *mark,
-            const char *key,
-            const char *name,
-            const KvgConfigKey *keys)
-{
-    const char *guess = nearest(name, keys);
-    if (guess != NULL) {
-        kvg_config_problem(loader, mark, key, "unknown key; did you mean '%s'?", guess);
-        return;
-    }
-    g_autoptr(GString) known = g_string_new(NULL);
-    for (const KvgConfigKey *at = keys; at->name != NULL; at++)
-        g_string_append_printf(known, "%s%s", known->len > 0 ? ", " : "", at->name);
-    kvg_config_problem(loader, mark, key, "unknown key; known here: %s", known->str);
 }
 
 /* ---- scalars ---- */
@@ -295,38 +239,4 @@ kvg_config_each_key(KvgConfigLoader *loader,
         g_hash_table_insert(seen, name_node->data.scalar.value, name_node);
         visit(loader, key, name, value, &name_node->start_mark, data);
     }
-}
-
-typedef struct {
-    const KvgConfigKey *keys;
-    void *target;
-} Table;
-
-static void
-visit_table(KvgConfigLoader *loader,
-            const char *key,
-            const char *name,
-            yaml_node_t *node,
-            const yaml_mark_t *mark,
-            void *data)
-{
-    const Table *table = data;
-    for (const KvgConfigKey *at = table->keys; at->name != NULL; at++) {
-        if (g_str_equal(at->name, name)) {
-            at->read(loader, key, node, table->target);
-            return;
-        }
-    }
-    unknown_key(loader, mark, key, name, table->keys);
-}
-
-void
-kvg_config_read_table(KvgConfigLoader *loader,
-                      const char *prefix,
-                      yaml_node_t *node,
-                      const KvgConfigKey *keys,
-                      void *target)
-{
-    Table table = {keys, target};
-    kvg_config_each_key(loader, prefix, node, visit_table, &table);
 }

@@ -1,5 +1,5 @@
-/* Reading a YAML mapping by a table of keys: scalars with ${ENV} expanded, problems with line and
- * column, the nearest known key. Hides libyaml's document. */
+/* A YAML file while it is being read: scalars with ${ENV} expanded, problems with line and column.
+ * Hides libyaml's document. */
 #pragma once
 
 #include <glib.h>
@@ -17,12 +17,6 @@ typedef struct {
     GString *problems; /* one a line */
     unsigned n_problems;
 } KvgConfigLoader;
-
-/* What the value of a key means. */
-typedef struct {
-    const char *name;
-    void (*read)(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target);
-} KvgConfigKey;
 
 typedef void (*KvgConfigVisit)(KvgConfigLoader *loader,
                                const char *key,
@@ -69,10 +63,3 @@ void kvg_config_each_key(KvgConfigLoader *loader,
                          yaml_node_t *node,
                          KvgConfigVisit visit,
                          void *data);
-/* Reads a mapping by @keys, ended by a NULL name; an unknown key is a problem that names the
- * nearest. */
-void kvg_config_read_table(KvgConfigLoader *loader,
-                           const char *prefix,
-                           yaml_node_t *node,
-                           const KvgConfigKey *keys,
-                           void *target);

@@ -163,7 +163,7 @@ test_problems(void)
         {"region: us-east-1\nspool: { max_age: 1s }\ncameras: { a: { source: 'test:' } }\n",
          "too short"},
         {"region: us-east-1\nupload: { catch_up: newest }\ncameras: { a: { source: 'test:' } }\n",
-         ":2:21: upload.catch_up: write oldest-first or live-first"},
+         ":2:21: upload.catch_up: 'newest' is not valid; write oldest-first or live-first"},
         {"region: us-east-1\nupload: { bandwidth: 1k }\ncameras: { a: { source: 'test:' } }\n",
          "at least 16k"},
         {"region: us-east-1\napi: { port: 70000 }\ncameras: { a: { source: 'test:' } }\n", "port"},

@@ -1,0 +1,82 @@
+"""docs/kvg.schema.json is what `kvg check --schema` prints, accepts the examples of the documents and
+refuses mistakes; every key has its place in docs/configuration.md."""
+import copy
+import glob
+import json
+import os
+import re
+import subprocess
+
+import jsonschema
+import yaml
+
+SOURCE = os.environ["SOURCE"]
+COMMAND = "kvg check --schema > docs/kvg.schema.json"
+
+
+def document(name):
+    with open(os.path.join(SOURCE, name)) as file:
+        return file.read()
+
+
+def examples():
+    names = ["README.md"] + glob.glob("docs/**/*.md", root_dir=SOURCE, recursive=True)
+    for name in names:
+        for block in re.findall(r"^```yaml\n(.*?)^```", document(name), re.M | re.S):
+            yield name, yaml.safe_load(block)
+
+
+def keys(schema):
+    """Every key that any mapping of the schema has."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from keys(item)
+    elif isinstance(schema, dict):
+        yield from schema.get("properties", {}).items()
+        for name, item in schema.items():
+            if name not in ("default", "enum"):
+                yield from keys(item)
+
+
+def main():
+    printed = subprocess.run([os.environ["KVG"], "check", "--schema"], capture_output=True, text=True,
+                             check=True).stdout
+    assert printed == document("docs/kvg.schema.json"), "the keys have changed; run: " + COMMAND
+    schema = json.loads(printed)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+
+    seen = list(examples())
+    assert len(seen) >= 2, seen
+    whole = None
+    for name, example in seen:
+        problems = [f"{name}: {'/'.join(map(str, e.path))}: {e.message}" for e in validator.iter_errors(example)]
+        # A part of a file, shown to explain a key, need not be a whole one.
+        problems = [p for p in problems if "is a required property" not in p]
+        assert not problems, problems
+        if name == "docs/configuration.md" and "cameras" in example:
+            whole = whole or example
+    assert validator.is_valid(whole)
+
+    for path, wrong in [(["regoin"], "x"), (["region"], "Frankfurt"), (["spool", "limit"], "lots"),
+                        (["spool", "tier"], "tape"), (["api", "port"], 70000), (["cameras", "a b"], {}),
+                        (["cameras", "gate", "source"], "ftp://x"), (["cameras", "gate", "streaming"], "maybe"),
+                        (["cameras", "gate", "retention"], 24), (["cameras", "gate", "video"], "mpeg"),
+                        (["defaults", "source"], "test:"), (["cameras", "gate"], {"streaming": True})]:
+        changed = copy.deepcopy(whole)
+        at = changed
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+        at[path[-1]] = wrong
+        assert not validator.is_valid(changed), (path, wrong)
+    changed = copy.deepcopy(whole)
+    changed["api"]["port"] = "${PORT}"
+    assert validator.is_valid(changed)
+
+    words = set(re.findall(r"[A-Za-z0-9_]+", " ".join(re.findall(r"`([^`]*)`", document("docs/configuration.md")))))
+    for name, key in keys(schema):
+        assert name in words, f"docs/configuration.md says nothing about '{name}'"
+        assert key["description"], name
+
+
+main()
