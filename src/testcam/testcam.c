@@ -1,36 +1,35 @@
-/* kvg-testcam: N RTSP cameras on one port for demonstrations and tests. Each shows a moving picture
- * with its name and a running clock; the last of several sends MJPEG, so that something needs
- * transcoding. Ready when it prints one JSON line. The password comes from a file and never appears
- * in argv or output.
+/* kvg-testcam: N RTSP cameras, each on a port of its own, for demonstrations and tests. Each shows
+ * a moving picture with its name and a running clock, or with --loop a clip encoded once, which
+ * costs next to nothing; the last of several sends MJPEG, so that something needs transcoding.
+ * Ready when it prints one JSON line. The password comes from a file and never appears in argv or
+ * output. With
+ * --control it does what the lines on its standard input say (control.h).
  *
  *   kvg-testcam --cameras N [--port P] [--username U --password-file F]
- *               [--width W --height H --fps F] */
+ *               [--width W --height H --fps F] [--loop] [--control] */
 #include "base/json.h"
 #include "os/file.h"
 #include "os/log.h"
+#include "testcam/camera.h"
+#include "testcam/control.h"
+#include <gio/gio.h>
+#include <gio/gunixinputstream.h>
 #include <glib-unix.h>
-#include <gst/gst.h>
-#include <gst/rtsp-server/rtsp-server.h>
 #include <kvg/error.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LOG "testcam"
 
 typedef struct {
-    int cameras, port, width, height, fps;
-    char *address, *username, *password_file;
-    gboolean no_mjpeg;
+    int cameras, port, width, height, fps, kbps;
+    char *address, *username, *password_file, *codec;
+    gboolean no_mjpeg, loop, control;
 } Options;
 
 static const char *const NAMES[] = {"gate",   "dock",   "lobby", "yard",
                                     "stairs", "garage", "roof",  "shop"};
-/* All of them move: "ball" and "pinwheel" by themselves, the others by being shifted. */
-static const char *const PATTERNS[] = {"ball", "smpte horizontal-speed=2",
-                                       "circular horizontal-speed=2", "pinwheel",
-                                       "spokes horizontal-speed=2"};
-static const char *const BACKGROUNDS[] = {"24506b", "3d3d5c", "27563f", "5c3a4a"};
 
 static char *
 camera_name(int index)
@@ -39,82 +38,39 @@ camera_name(int index)
                                             : g_strdup_printf("cam%d", index + 1);
 }
 
-static bool
-is_mjpeg(const Options *options, int index)
+static TestcamCodec
+codec_of(const Options *options, int index)
 {
-    return !options->no_mjpeg && options->cameras > 1 && index == options->cameras - 1;
-}
-
-/* A key frame each second. */
-static char *
-launch_line(const Options *options, int index, const char *name)
-{
-    g_autofree char *source =
-        g_strdup_printf("videotestsrc is-live=true pattern=%s background-color=0xff%s "
-                        "foreground-color=0xfff2c14e ! "
-                        "video/x-raw,format=I420,width=%d,height=%d,framerate=%d/1"
-                        " ! textoverlay text=%s halignment=left valignment=top font-desc=\"Sans "
-                        "Bold 28\" shaded-background=true"
-                        " ! timeoverlay time-mode=running-time halignment=right valignment=top "
-                        "font-desc=\"Sans 20\" shaded-background=true"
-                        " ! clockoverlay time-format=\"%%Y-%%m-%%d %%H:%%M:%%S\" halignment=left "
-                        "valignment=bottom font-desc=\"Sans 22\""
-                        " shaded-background=true",
-                        PATTERNS[index % (int)G_N_ELEMENTS(PATTERNS)],
-                        BACKGROUNDS[index % (int)G_N_ELEMENTS(BACKGROUNDS)], options->width,
-                        options->height, options->fps, name);
-    if (is_mjpeg(options, index))
-        return g_strdup_printf("( %s ! jpegenc quality=80 ! rtpjpegpay name=pay0 pt=26 )", source);
-    return g_strdup_printf(
-        "( %s ! x264enc tune=zerolatency speed-preset=superfast bitrate=1500 key-int-max=%d"
-        " bframes=0 threads=1 ! video/x-h264,profile=main"
-        " ! rtph264pay name=pay0 pt=96 config-interval=-1 )",
-        source, options->fps);
-}
-
-static GstRTSPAuth *
-make_auth(const char *username, const char *password)
-{
-    GstRTSPAuth *auth = gst_rtsp_auth_new();
-    gst_rtsp_auth_set_supported_methods(auth, GST_RTSP_AUTH_DIGEST);
-    g_autoptr(GstRTSPToken) token =
-        gst_rtsp_token_new(GST_RTSP_TOKEN_MEDIA_FACTORY_ROLE, G_TYPE_STRING, "viewer", NULL);
-    gst_rtsp_auth_add_digest(auth, username, password, token);
-    return auth;
+    if (!options->no_mjpeg && options->cameras > 1 && index == options->cameras - 1)
+        return TESTCAM_MJPEG;
+    return testcam_codec_from_string(options->codec);
 }
 
 static void
-add_camera(GstRTSPMountPoints *mounts, const Options *options, int index, bool with_auth)
+print_line(const char *text)
 {
-    g_autofree char *name = camera_name(index);
-    g_autofree char *path = g_strconcat("/", name, NULL);
-    g_autofree char *launch = launch_line(options, index, name);
-    GstRTSPMediaFactory *factory = gst_rtsp_media_factory_new();
-    gst_rtsp_media_factory_set_launch(factory, launch);
-    /* One encoder for all viewers, as in a real camera. */
-    gst_rtsp_media_factory_set_shared(factory, TRUE);
-    if (with_auth)
-        gst_rtsp_media_factory_add_role(factory, "viewer", GST_RTSP_PERM_MEDIA_FACTORY_ACCESS,
-                                        G_TYPE_BOOLEAN, TRUE, GST_RTSP_PERM_MEDIA_FACTORY_CONSTRUCT,
-                                        G_TYPE_BOOLEAN, TRUE, NULL);
-    gst_rtsp_mount_points_add_factory(mounts, path, factory);
+    printf("%s\n", text);
+    fflush(stdout);
 }
 
 static void
-print_ready(const Options *options, int port)
+print_ready(GPtrArray *all)
 {
     g_autoptr(json_t) cameras = json_array();
-    for (int i = 0; i < options->cameras; i++) {
-        g_autofree char *name = camera_name(i);
-        g_autofree char *url = g_strdup_printf("rtsp://%s:%d/%s", options->address, port, name);
-        json_array_append_new(cameras, json_pack("{s:s, s:s, s:s}", "name", name, "url", url,
-                                                 "codec", is_mjpeg(options, i) ? "mjpeg" : "h264"));
+    int port = 0;
+    for (guint i = 0; i < all->len; i++) {
+        const TestcamCameraOptions *camera = testcam_camera_options(g_ptr_array_index(all, i));
+        g_autofree char *url =
+            g_strdup_printf("rtsp://%s:%d/%s", camera->address, camera->port, camera->name);
+        json_array_append_new(cameras,
+                              json_pack("{s:s, s:s, s:s}", "name", camera->name, "url", url,
+                                        "codec", testcam_codec_to_string(camera->codec)));
+        port = i == 0 ? camera->port : port;
     }
     g_autoptr(json_t) ready =
         json_pack("{s:b, s:i, s:O}", "ready", 1, "port", port, "cameras", cameras);
     g_autofree char *text = kvg_json_to_text(ready);
-    printf("%s\n", text);
-    fflush(stdout);
+    print_line(text);
 }
 
 static bool G_GNUC_PRINTF(2, 3) refuse(GError **error, const char *format, ...)
@@ -132,13 +88,18 @@ check_options(const Options *options, GError **error)
 {
     if (options->cameras < 1 || options->cameras > 64)
         return refuse(error, "--cameras: %d is not within 1 and 64", options->cameras);
-    if (options->port < 0 || options->port > 65535)
-        return refuse(error, "--port: %d is not within 0 and 65535", options->port);
+    if (options->port < 0 || options->port + options->cameras > 65536)
+        return refuse(error, "--port: %d and the following are not within 0 and 65535",
+                      options->port);
     if (options->width < 64 || options->width > 4096 || options->height < 64 ||
         options->height > 4096)
         return refuse(error, "--width and --height must be within 64 and 4096");
     if (options->fps < 1 || options->fps > 60)
         return refuse(error, "--fps: %d is not within 1 and 60", options->fps);
+    if (options->kbps < 50 || options->kbps > 50000)
+        return refuse(error, "--bitrate: %d is not within 50 and 50000", options->kbps);
+    if (testcam_codec_from_string(options->codec) == TESTCAM_N_CODECS)
+        return refuse(error, "--codec: '%s' is not h264, h265 or mjpeg", options->codec);
     if (!options->username != !options->password_file)
         return refuse(error, "--username and --password-file belong together");
     return true;
@@ -151,14 +112,21 @@ parse_options(int *argc, char ***argv, Options *options, GError **error)
         {"cameras", 'n', 0, G_OPTION_ARG_INT, &options->cameras, "number of cameras (1)", "N"},
         {"address", 0, 0, G_OPTION_ARG_STRING, &options->address,
          "address to listen on (127.0.0.1)", "ADDR"},
-        {"port", 'p', 0, G_OPTION_ARG_INT, &options->port, "RTSP port (8554); 0: any free one",
-         "PORT"},
+        {"port", 'p', 0, G_OPTION_ARG_INT, &options->port,
+         "RTSP port of the first camera (8554), the others follow; 0: any free ones", "PORT"},
         {"username", 0, 0, G_OPTION_ARG_STRING, &options->username, "ask for this user", "NAME"},
         {"password-file", 0, 0, G_OPTION_ARG_FILENAME, &options->password_file,
          "its first line is the password", "FILE"},
         {"width", 0, 0, G_OPTION_ARG_INT, &options->width, "pixels (1280)", "W"},
         {"height", 0, 0, G_OPTION_ARG_INT, &options->height, "pixels (720)", "H"},
         {"fps", 0, 0, G_OPTION_ARG_INT, &options->fps, "frames per second (15)", "F"},
+        {"bitrate", 0, 0, G_OPTION_ARG_INT, &options->kbps, "kbit/s (1500)", "K"},
+        {"codec", 0, 0, G_OPTION_ARG_STRING, &options->codec, "h264 (default), h265 or mjpeg",
+         "CODEC"},
+        {"loop", 0, 0, G_OPTION_ARG_NONE, &options->loop,
+         "send a clip encoded once, without name and clock", NULL},
+        {"control", 0, 0, G_OPTION_ARG_NONE, &options->control,
+         "take commands from standard input, one JSON object a line", NULL},
         {"no-mjpeg", 0, 0, G_OPTION_ARG_NONE, &options->no_mjpeg,
          "let the last camera send H.264 too", NULL},
         G_OPTION_ENTRY_NULL,
@@ -171,6 +139,8 @@ parse_options(int *argc, char ***argv, Options *options, GError **error)
         return refuse(error, "unexpected argument '%s'", (*argv)[1]);
     if (!options->address)
         options->address = g_strdup("127.0.0.1");
+    if (!options->codec)
+        options->codec = g_strdup("h264");
     return check_options(options, error);
 }
 
@@ -184,13 +154,77 @@ read_password(const char *path, GError **error)
     return text;
 }
 
-/* gst-rtsp-server keeps a session for a minute after its client vanished. */
-static gboolean
-clean_sessions(void *user_data)
+/* ---- the cameras ---- */
+
+static bool
+start_cameras(GPtrArray *cameras, const Options *options, const char *password, GError **error)
 {
-    g_autoptr(GstRTSPSessionPool) pool = gst_rtsp_server_get_session_pool(user_data);
-    gst_rtsp_session_pool_cleanup(pool);
-    return G_SOURCE_CONTINUE;
+    for (int i = 0; i < options->cameras; i++) {
+        const TestcamCameraOptions camera = {
+            .name = camera_name(i), /* kept to the end, as the cameras are */
+            .address = options->address,
+            .username = options->username,
+            .password = password,
+            .codec = codec_of(options, i),
+            .index = i,
+            .port = options->port > 0 ? options->port + i : 0,
+            .width = options->width,
+            .height = options->height,
+            .fps = options->fps,
+            .kbps = options->kbps,
+            .loop = options->loop};
+        TestcamCamera *started = testcam_camera_start(&camera, error);
+        if (started == NULL)
+            return false;
+        g_ptr_array_add(cameras, started);
+    }
+    return true;
+}
+
+typedef struct {
+    GPtrArray *cameras;
+    int fps;
+    _Atomic bool ends;
+} Feeder;
+
+/* The frame of each camera when it is due, evenly spread over the time of a frame. */
+static void *
+run_feeder(void *user_data)
+{
+    Feeder *feeder = user_data;
+    const int64_t step_us = G_USEC_PER_SEC / (feeder->fps * (int)feeder->cameras->len);
+    int64_t due_us = g_get_monotonic_time();
+    for (guint i = 0; !feeder->ends; i = (i + 1) % feeder->cameras->len) {
+        testcam_camera_feed(g_ptr_array_index(feeder->cameras, i));
+        due_us += step_us;
+        const int64_t left_us = due_us - g_get_monotonic_time();
+        if (left_us > 0)
+            g_usleep((gulong)left_us);
+    }
+    return NULL;
+}
+
+/* ---- commands ---- */
+
+static void
+on_command(GObject *source, GAsyncResult *result, void *user_data)
+{
+    GDataInputStream *input = G_DATA_INPUT_STREAM(source);
+    g_autofree char *line = g_data_input_stream_read_line_finish(input, result, NULL, NULL);
+    if (line == NULL)
+        return;
+    g_autofree char *answer = testcam_control(user_data, line);
+    print_line(answer);
+    g_data_input_stream_read_line_async(input, G_PRIORITY_DEFAULT, NULL, on_command, user_data);
+}
+
+static GDataInputStream *
+listen_to_commands(GPtrArray *cameras)
+{
+    g_autoptr(GInputStream) raw = g_unix_input_stream_new(STDIN_FILENO, FALSE);
+    GDataInputStream *input = g_data_input_stream_new(raw);
+    g_data_input_stream_read_line_async(input, G_PRIORITY_DEFAULT, NULL, on_command, cameras);
+    return input;
 }
 
 static gboolean
@@ -200,55 +234,42 @@ quit(void *user_data)
     return G_SOURCE_REMOVE;
 }
 
-static bool
-start(GstRTSPServer *server, const Options *options, GError **error)
+static void
+run(GPtrArray *cameras, const Options *options)
 {
-    g_autofree char *service = g_strdup_printf("%d", options->port);
-    gst_rtsp_server_set_address(server, options->address);
-    gst_rtsp_server_set_service(server, service);
-    if (options->username) {
-        g_autofree char *password = read_password(options->password_file, error);
-        if (!password)
-            return false;
-        g_autoptr(GstRTSPAuth) auth = make_auth(options->username, password);
-        memset(password, 0, strlen(password));
-        gst_rtsp_server_set_auth(server, auth);
-    }
-    g_autoptr(GstRTSPMountPoints) mounts = gst_rtsp_server_get_mount_points(server);
-    for (int i = 0; i < options->cameras; i++)
-        add_camera(mounts, options, i, options->username != NULL);
-    if (gst_rtsp_server_attach(server, NULL) == 0)
-        return refuse(error,
-                      "cannot listen on %s port %d; is it in use? --port 0 takes any free one",
-                      options->address, options->port);
-    return true;
+    Feeder feeder = {cameras, options->fps, false};
+    GThread *thread = options->loop ? g_thread_new("feeder", run_feeder, &feeder) : NULL;
+    g_autoptr(GDataInputStream) input = options->control ? listen_to_commands(cameras) : NULL;
+    print_ready(cameras);
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    g_unix_signal_add(SIGTERM, quit, loop);
+    g_unix_signal_add(SIGINT, quit, loop);
+    g_main_loop_run(loop);
+    KVG_LOG_INFO(LOG, "CAMERAS", "", "ends");
+    feeder.ends = true;
+    if (thread != NULL)
+        g_thread_join(thread);
 }
 
 int
 main(int argc, char **argv)
 {
     kvg_log_init();
-    Options options = {.cameras = 1, .port = 8554, .width = 1280, .height = 720, .fps = 15};
+    Options options = {
+        .cameras = 1, .port = 8554, .width = 1280, .height = 720, .fps = 15, .kbps = 1500};
     g_autoptr(GError) error = NULL;
     if (!parse_options(&argc, &argv, &options, &error)) {
         fprintf(stderr, "kvg-testcam: %s\n", error->message);
         return 2;
     }
     gst_init(NULL, NULL);
-    g_autoptr(GstRTSPServer) server = gst_rtsp_server_new();
-    if (!start(server, &options, &error)) {
+    char *password = options.username ? read_password(options.password_file, &error) : NULL;
+    g_autoptr(GPtrArray) cameras =
+        g_ptr_array_new_with_free_func((GDestroyNotify)testcam_camera_stop);
+    const bool started = error == NULL && start_cameras(cameras, &options, password, &error);
+    if (started)
+        run(cameras, &options);
+    else
         fprintf(stderr, "kvg-testcam: %s\n", error->message);
-        return 1;
-    }
-    print_ready(&options, gst_rtsp_server_get_bound_port(server));
-    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
-    g_timeout_add_seconds(10, clean_sessions, server);
-    g_unix_signal_add(SIGTERM, quit, loop);
-    g_unix_signal_add(SIGINT, quit, loop);
-    g_main_loop_run(loop);
-    KVG_LOG_INFO(LOG, "CAMERAS", "", "ends");
-    g_free(options.address);
-    g_free(options.username);
-    g_free(options.password_file);
-    return 0;
+    return started ? 0 : 1;
 }
