@@ -1,13 +1,10 @@
 #include "config/camera.h"
 
 #include "base/text.h"
-#include "os/file.h"
+#include "config/fingerprint.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <kvg/error.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define MAX_CAMERAS 1000
 #define MAX_RETENTION_HOURS 87600
@@ -26,6 +23,7 @@ kvg_config_camera_free(void *data)
     g_free(camera->password);
     g_free(camera->certificate_path);
     g_free(camera->key_path);
+    g_free(camera->fingerprint);
     g_free(camera);
 }
 
@@ -156,40 +154,6 @@ draft_password(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void
     (void)kvg_config_replace_text(loader, key, node, &draft->password);
 }
 
-static char *
-read_secret(KvgConfigLoader *loader, const yaml_mark_t *mark, const char *key, const char *path)
-{
-    /* O_NONBLOCK: a pipe in place of the file must not hold us up. */
-    g_auto(KvgFd) fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat info;
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
-        return NULL;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        kvg_config_problem(loader, mark, key, "%s is not a file", path);
-        return NULL;
-    }
-    if ((info.st_mode & 0077) != 0) {
-        kvg_config_problem(loader, mark, key, "others may read %s; run: chmod 600 %s", path, path);
-        return NULL;
-    }
-    char buffer[4097];
-    ssize_t len = read(fd, buffer, sizeof buffer - 1);
-    if (len < 0) {
-        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
-        return NULL;
-    }
-    buffer[len] = '\0';
-    buffer[strcspn(buffer, "\r\n")] = '\0';
-    char *secret = buffer[0] != '\0' ? g_strdup(buffer) : NULL;
-    explicit_bzero(buffer, sizeof buffer);
-    if (secret == NULL)
-        kvg_config_problem(loader, mark, key,
-                           "the first line of %s is empty; write the password there", path);
-    return secret;
-}
-
 static void
 draft_password_file(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
@@ -202,7 +166,7 @@ draft_password_file(KvgConfigLoader *loader, const char *key, yaml_node_t *node,
     if (text == NULL)
         return;
     g_autofree char *path = kvg_config_resolve(loader, text);
-    char *secret = read_secret(loader, &node->start_mark, key, path);
+    char *secret = kvg_config_read_secret(loader, node, key, path);
     if (secret == NULL)
         return;
     g_free(draft->password);
@@ -361,6 +325,7 @@ kvg_config_visit_camera(KvgConfigLoader *loader,
     g_autofree char *private_key = g_strconcat(name, ".private.key", NULL);
     draft.camera.certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
     draft.camera.key_path = g_build_filename(config->identity_directory, private_key, NULL);
+    draft.camera.fingerprint = kvg_config_camera_fingerprint(loader, node, cameras->defaults_node);
     g_ptr_array_add(config->cameras, g_memdup2(&draft.camera, sizeof draft.camera));
 }
 

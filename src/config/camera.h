@@ -12,6 +12,7 @@ extern const KvgConfigKey kvg_config_camera_keys[];
 typedef struct {
     KvgConfig *config;
     KvgConfigCamera *defaults;
+    yaml_node_t *defaults_node; /* NULL: there are none in the file */
 } KvgConfigCameras;
 
 /* @node NULL: there are none in the file. */

@@ -3,6 +3,8 @@
 #include "config/config.h"
 
 #include "config/camera.h"
+#include "config/fingerprint.h"
+#include "config/private.h"
 #include "config/site.h"
 #include "os/file.h"
 
@@ -35,6 +37,10 @@ config_clear(void *data)
     g_free(config->spool_memory_path);
     g_free(config->api_address);
     g_ptr_array_unref(config->cameras);
+    g_bytes_unref(config->text);
+    g_hash_table_unref(config->files);
+    for (size_t i = 0; i < G_N_ELEMENTS(config->fingerprints); i++)
+        g_free(config->fingerprints[i]);
 }
 
 KvgConfig *
@@ -57,18 +63,6 @@ kvg_config_find_camera(const KvgConfig *config, const char *name)
         KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
         if (g_str_equal(camera->name, name))
             return camera;
-    }
-    return NULL;
-}
-
-static yaml_node_t *
-find_node(KvgConfigLoader *loader, yaml_node_t *root, const char *name)
-{
-    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
-         pair < root->data.mapping.pairs.top; pair++) {
-        yaml_node_t *key = yaml_document_get_node(&loader->document, pair->key);
-        if (key->type == YAML_SCALAR_NODE && g_str_equal(kvg_config_scalar_text(key), name))
-            return yaml_document_get_node(&loader->document, pair->value);
     }
     return NULL;
 }
@@ -96,16 +90,16 @@ read_root(KvgConfigLoader *loader, KvgConfig *config)
         return;
     }
     kvg_config_read_table(loader, "", root, kvg_config_site_keys, config);
-    if (config->region == NULL && find_node(loader, root, "region") == NULL)
+    if (config->region == NULL && kvg_config_find(loader, root, "region") == NULL)
         read_region_of_environment(loader, &root->start_mark, config);
     if (config->spool_limit_bytes == 0)
         config->spool_limit_bytes = config->spool_tier == KVG_SPOOL_TIER_MEMORY
                                         ? DEFAULT_SPOOL_BYTES_IN_MEMORY
                                         : DEFAULT_SPOOL_BYTES;
-    KvgConfigCamera *defaults =
-        kvg_config_read_defaults(loader, find_node(loader, root, "defaults"));
-    yaml_node_t *cameras = find_node(loader, root, "cameras");
-    KvgConfigCameras context = {config, defaults};
+    yaml_node_t *defaults_node = kvg_config_find(loader, root, "defaults");
+    KvgConfigCamera *defaults = kvg_config_read_defaults(loader, defaults_node);
+    yaml_node_t *cameras = kvg_config_find(loader, root, "cameras");
+    KvgConfigCameras context = {config, defaults, defaults_node};
     if (cameras == NULL)
         kvg_config_problem(loader, &root->start_mark, "cameras",
                            "missing; name at least one camera");
@@ -117,6 +111,9 @@ read_root(KvgConfigLoader *loader, KvgConfig *config)
     else
         kvg_config_each_key(loader, "cameras", cameras, kvg_config_visit_camera, &context);
     kvg_config_camera_free(defaults);
+    for (int scope = 0; scope < KVG_CONFIG_N_SCOPES; scope++)
+        config->fingerprints[scope] =
+            kvg_config_site_fingerprint(loader, root, (KvgConfigScope)scope);
 }
 
 static void
@@ -199,19 +196,34 @@ config_new(const char *path, const char *folder)
     return config;
 }
 
-KvgConfig *
-kvg_config_load(const char *path, GError **error)
+static void
+forget_bytes(void *data)
 {
-    size_t len = 0;
-    g_autofree char *text = kvg_file_read(path, MAX_FILE_BYTES, &len, error);
-    if (text == NULL)
-        return NULL;
+    g_bytes_unref(data);
+}
+
+GHashTable *
+kvg_config_files_new(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, forget_bytes);
+}
+
+KvgConfig *
+kvg_config_parse(const char *path, GBytes *text, GHashTable *files, GError **error)
+{
+    size_t len;
+    const char *data = g_bytes_get_data(text, &len);
     g_autofree char *folder = g_path_get_dirname(path);
     g_autoptr(KvgConfig) config = config_new(path, folder);
+    config->text = g_bytes_ref(text);
+    config->files = files != NULL ? g_hash_table_ref(files) : kvg_config_files_new();
     g_autoptr(GString) problems = g_string_new(NULL);
-    KvgConfigLoader loader = {.path = path, .folder = folder, .problems = problems};
-    read_document(&loader, text, len, config);
-    explicit_bzero(text, len);
+    KvgConfigLoader loader = {.path = path,
+                              .folder = folder,
+                              .files = config->files,
+                              .is_replay = files != NULL,
+                              .problems = problems};
+    read_document(&loader, data != NULL ? data : "", len, config);
     if (loader.n_problems == 0)
         return g_steal_pointer(&config);
     if (loader.n_problems > KVG_CONFIG_MAX_PROBLEMS)
@@ -219,4 +231,15 @@ kvg_config_load(const char *path, GError **error)
                                loader.n_problems - KVG_CONFIG_MAX_PROBLEMS);
     g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID, problems->str);
     return NULL;
+}
+
+KvgConfig *
+kvg_config_load(const char *path, GError **error)
+{
+    size_t len = 0;
+    char *data = kvg_file_read(path, MAX_FILE_BYTES, &len, error);
+    if (data == NULL)
+        return NULL;
+    g_autoptr(GBytes) text = g_bytes_new_take(data, len);
+    return kvg_config_parse(path, text, NULL, error);
 }

@@ -19,7 +19,11 @@ typedef struct {
     char *certificate_path;  /* identity.directory/NAME.cert.pem */
     char *key_path;          /* identity.directory/NAME.private.key */
     unsigned line;           /* in the file */
+    char *fingerprint; /* of all that is said about it, secrets included: for comparing only */
 } KvgConfigCamera;
+
+#define KVG_CONFIG_WORKERS_AUTO 0u
+#define KVG_CONFIG_WORKERS_PER_CAMERA G_MAXUINT
 
 typedef struct {
     char *path;
@@ -45,7 +49,13 @@ typedef struct {
     uint64_t backlog_bps;       /* upload.bandwidth: per site, shared evenly; 0: no limit */
     char *api_address;          /* default 127.0.0.1 */
     uint16_t api_port;          /* default 8080; 0: any free port */
+    unsigned workers;           /* processes, or one of the two above; default auto */
     GPtrArray *cameras;         /* KvgConfigCamera, in file order */
+
+    /* for snapshot.h and diff.h */
+    GBytes *text;
+    GHashTable *files;
+    char *fingerprints[8]; /* by KvgConfigScope; NULL beyond */
 } KvgConfig;
 
 /* A loaded configuration never changes; who keeps it for longer than a call holds a reference.

@@ -24,6 +24,18 @@ typedef enum {
     KVG_CONFIG_LIST,     /* of mappings of `keys`, or of texts matching `pattern`. Needs `read` */
 } KvgConfigKind;
 
+/* Who must hear of it when the value has changed while the agent runs. */
+typedef enum {
+    KVG_CONFIG_SCOPE_CAMERAS, /* all cameras, or the one that the key is about: they start again. In
+                                 a mapping: as the mapping itself */
+    KVG_CONFIG_SCOPE_CONTROL, /* connections to AWS IoT */
+    KVG_CONFIG_SCOPE_API,     /* takes effect when the agent starts again */
+    KVG_CONFIG_SCOPE_WORKERS, /* how cameras are spread over processes */
+    KVG_CONFIG_SCOPE_NOBODY,  /* it is only read by other commands */
+    KVG_CONFIG_N_SCOPES,
+    KVG_CONFIG_SCOPE_NONE = KVG_CONFIG_N_SCOPES /* compared in another way */
+} KvgConfigScope;
+
 typedef struct _KvgConfigKey {
     const char *name; /* NULL: end of the table */
     KvgConfigKind kind;
@@ -41,6 +53,7 @@ typedef struct _KvgConfigKey {
     const char *standard; /* the default as one would write it; NULL: none */
     const char *about;    /* one line for people, beginning with a capital letter; required */
     bool is_required;
+    KvgConfigScope scope;
 } KvgConfigKey;
 
 #define KVG_CONFIG_AT(type, field)                                                                 \

@@ -1,9 +1,16 @@
 #include "config/loader.h"
 
+#include "os/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_VALUE_BYTES 65536
+#define MAX_SECRET_BYTES 4096
 
 /* ---- problems ---- */
 
@@ -239,4 +246,91 @@ kvg_config_each_key(KvgConfigLoader *loader,
         g_hash_table_insert(seen, name_node->data.scalar.value, name_node);
         visit(loader, key, name, value, &name_node->start_mark, data);
     }
+}
+
+yaml_node_t *
+kvg_config_find(KvgConfigLoader *loader, const yaml_node_t *mapping, const char *name)
+{
+    if (mapping == NULL || mapping->type != YAML_MAPPING_NODE)
+        return NULL;
+    for (yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
+         pair < mapping->data.mapping.pairs.top; pair++) {
+        yaml_node_t *key = yaml_document_get_node(&loader->document, pair->key);
+        if (key->type == YAML_SCALAR_NODE && g_str_equal(kvg_config_scalar_text(key), name))
+            return yaml_document_get_node(&loader->document, pair->value);
+    }
+    return NULL;
+}
+
+/* ---- other files ---- */
+
+void
+kvg_config_check_readable(KvgConfigLoader *loader,
+                          const yaml_node_t *node,
+                          const char *key,
+                          const char *path)
+{
+    if (!loader->is_replay && access(path, R_OK) != 0)
+        kvg_config_problem(loader, &node->start_mark, key, "cannot read %s: %s", path,
+                           g_strerror(errno));
+}
+
+/* The beginning of the file as it is now; NULL with the problem noted. */
+static GBytes *
+read_secret_file(KvgConfigLoader *loader,
+                 const yaml_mark_t *mark,
+                 const char *key,
+                 const char *path)
+{
+    /* O_NONBLOCK: a pipe in place of the file must not hold us up. */
+    g_auto(KvgFd) fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    char buffer[MAX_SECRET_BYTES];
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
+        return NULL;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        kvg_config_problem(loader, mark, key, "%s is not a file", path);
+        return NULL;
+    }
+    if ((info.st_mode & 0077) != 0) {
+        kvg_config_problem(loader, mark, key, "others may read %s; run: chmod 600 %s", path, path);
+        return NULL;
+    }
+    const ssize_t len = read(fd, buffer, sizeof buffer);
+    if (len < 0) {
+        kvg_config_problem(loader, mark, key, "cannot read %s: %s", path, g_strerror(errno));
+        return NULL;
+    }
+    GBytes *content = g_bytes_new(buffer, (size_t)len);
+    explicit_bzero(buffer, sizeof buffer);
+    return content;
+}
+
+char *
+kvg_config_read_secret(KvgConfigLoader *loader,
+                       const yaml_node_t *node,
+                       const char *key,
+                       const char *path)
+{
+    const yaml_mark_t *mark = &node->start_mark;
+    GBytes *content = g_hash_table_lookup(loader->files, path);
+    if (content == NULL && !loader->is_replay) {
+        content = read_secret_file(loader, mark, key, path);
+        if (content != NULL)
+            g_hash_table_insert(loader->files, g_strdup(path), content);
+    }
+    if (content == NULL)
+        return NULL;
+    size_t len;
+    const char *data = g_bytes_get_data(content, &len);
+    char *secret = g_strndup(data != NULL ? data : "", len);
+    secret[strcspn(secret, "\r\n")] = '\0';
+    if (secret[0] != '\0')
+        return secret;
+    kvg_config_problem(loader, mark, key, "the first line of %s is empty; write the password there",
+                       path);
+    g_free(secret);
+    return NULL;
 }

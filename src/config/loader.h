@@ -11,8 +11,10 @@
 #define KVG_CONFIG_MAX_PROBLEMS 100
 
 typedef struct {
-    const char *path; /* as it stands in problems */
-    char *folder;     /* relative paths are taken from here */
+    const char *path;  /* as it stands in problems */
+    char *folder;      /* relative paths are taken from here */
+    GHashTable *files; /* what was read of others: path to GBytes */
+    bool is_replay;    /* `files` holds all; nothing is read, nothing on this machine is checked */
     yaml_document_t document;
     GString *problems; /* one a line */
     unsigned n_problems;
@@ -55,6 +57,18 @@ void kvg_config_replace_path(KvgConfigLoader *loader,
                              const char *key,
                              const yaml_node_t *node,
                              char **target);
+/* Notes a problem if this process may not read the file at @path. */
+void kvg_config_check_readable(KvgConfigLoader *loader,
+                               const yaml_node_t *node,
+                               const char *key,
+                               const char *path);
+/* The first line of a file that only its owner may read (clear it); NULL with the problem noted. */
+char *kvg_config_read_secret(KvgConfigLoader *loader,
+                             const yaml_node_t *node,
+                             const char *key,
+                             const char *path);
+/* The value of @name in a mapping; NULL: there is none, or @mapping is NULL or no mapping. */
+yaml_node_t *kvg_config_find(KvgConfigLoader *loader, const yaml_node_t *mapping, const char *name);
 /* Nothing, ~ or null. */
 bool kvg_config_is_null(const yaml_node_t *node);
 /* Calls @visit for every key of @node once; duplicates and keys that are no text are problems. */

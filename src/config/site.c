@@ -3,10 +3,10 @@
 #include "config/camera.h"
 #include "config/config.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define MAX_TAGS 40
+#define MAX_WORKERS 1000
 
 #define ENDPOINT_PATTERN "^([A-Za-z0-9.-]{1,253}|\\[[0-9A-Fa-f:.]+\\])(:[1-9][0-9]{0,4})?$"
 #define TAG_PATTERN "^(?!aws:)[A-Za-z0-9 _.:/=+@-]{1,128}$"
@@ -42,9 +42,8 @@ read_ca_bundle(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void
 {
     KvgConfig *config = target;
     kvg_config_replace_path(loader, key, node, &config->ca_bundle);
-    if (config->ca_bundle != NULL && access(config->ca_bundle, R_OK) != 0)
-        kvg_config_problem(loader, &node->start_mark, key, "cannot read %s: %s", config->ca_bundle,
-                           g_strerror(errno));
+    if (config->ca_bundle != NULL)
+        kvg_config_check_readable(loader, node, key, config->ca_bundle);
 }
 
 static void
@@ -94,6 +93,25 @@ read_address(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *
 }
 
 static void
+read_workers(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    KvgConfig *config = target;
+    g_autofree char *text = kvg_config_read_text(loader, key, node);
+    guint64 number = 0;
+    if (text == NULL)
+        return;
+    if (g_str_equal(text, "auto"))
+        config->workers = KVG_CONFIG_WORKERS_AUTO;
+    else if (g_str_equal(text, "per-camera"))
+        config->workers = KVG_CONFIG_WORKERS_PER_CAMERA;
+    else if (g_ascii_string_to_unsigned(text, 10, 1, MAX_WORKERS, &number, NULL))
+        config->workers = (unsigned)number;
+    else
+        kvg_config_problem(loader, &node->start_mark, key,
+                           "write auto, per-camera or a number from 1 to %d", MAX_WORKERS);
+}
+
+static void
 read_later(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
 }
@@ -110,18 +128,22 @@ static const KvgConfigKey identity_keys[] = {
      .about = "HOST[:PORT] of the credentials provider; auto: asked for when provisioning"},
     {"mqtt_endpoint", KVG_CONFIG_TEXT, KVG_CONFIG_AT(KvgConfig, mqtt_endpoint), .words = "auto",
      .pattern = ENDPOINT_PATTERN, .remedy = "write HOST, HOST:PORT or auto", .standard = "auto",
+     .scope = KVG_CONFIG_SCOPE_CONTROL,
      .about = "HOST[:PORT] of AWS IoT; auto: asked for when provisioning"},
     {"iam_role", KVG_CONFIG_TEXT, KVG_CONFIG_AT(KvgConfig, iam_role),
      .pattern = "^[A-Za-z0-9_+=,.@-]{1,64}$", .remedy = "use 1 to 64 letters, digits and _+=,.@-",
-     .standard = "KvgCameraRole", .about = "Name of the IAM role that provisioning makes"},
+     .standard = "KvgCameraRole", .scope = KVG_CONFIG_SCOPE_NOBODY,
+     .about = "Name of the IAM role that provisioning makes"},
     {"iot_policy", KVG_CONFIG_TEXT, KVG_CONFIG_AT(KvgConfig, iot_policy),
      .pattern = "^[A-Za-z0-9_+=,.@-]{1,128}$", .remedy = "use 1 to 128 letters, digits and _+=,.@-",
-     .standard = "KvgCameraPolicy", .about = "Name of the IoT policy that provisioning makes"},
+     .standard = "KvgCameraPolicy", .scope = KVG_CONFIG_SCOPE_NOBODY,
+     .about = "Name of the IoT policy that provisioning makes"},
     {"thing_group", KVG_CONFIG_TEXT, KVG_CONFIG_AT(KvgConfig, thing_group),
      .pattern = "^[A-Za-z0-9_-]{1,128}$", .remedy = "use 1 to 128 letters, digits, _ and -",
+     .scope = KVG_CONFIG_SCOPE_NOBODY,
      .about = "Thing group that provisioning makes and puts the things into"},
     {"tags", KVG_CONFIG_NAMED, .read = read_tags, .pattern = TAG_PATTERN,
-     .about = "Tags of what provisioning makes"},
+     .scope = KVG_CONFIG_SCOPE_NOBODY, .about = "Tags of what provisioning makes"},
     {.name = NULL}};
 
 static const KvgConfigKey spool_keys[] = {
@@ -155,6 +177,9 @@ static const KvgConfigKey api_keys[] = {
     {.name = NULL}};
 
 const KvgConfigKey kvg_config_site_keys[] = {
+    {"workers", KVG_CONFIG_NUMBER, .read = read_workers, .words = "auto|per-camera", .least = 1,
+     .most = 1000, .standard = "auto", .scope = KVG_CONFIG_SCOPE_WORKERS,
+     .about = "Processes that run the cameras; auto: one for up to eight cameras"},
     {"region", KVG_CONFIG_TEXT, KVG_CONFIG_AT(KvgConfig, region),
      .pattern = "^[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}$",
      .remedy = "write a region like us-east-1",
@@ -168,10 +193,11 @@ const KvgConfigKey kvg_config_site_keys[] = {
     {"spool", KVG_CONFIG_MAPPING, .keys = spool_keys,
      .about = "Where video waits until it is persisted"},
     {"upload", KVG_CONFIG_MAPPING, .keys = upload_keys, .about = "How video is sent"},
-    {"api", KVG_CONFIG_MAPPING, .keys = api_keys, .about = "Console and API"},
+    {"api", KVG_CONFIG_MAPPING, .keys = api_keys, .scope = KVG_CONFIG_SCOPE_API,
+     .about = "Console and API"},
     {"defaults", KVG_CONFIG_MAPPING, .read = read_later, .keys = KVG_CONFIG_DEFAULT_KEYS,
-     .about = "What cameras have unless they say otherwise"},
+     .scope = KVG_CONFIG_SCOPE_NONE, .about = "What cameras have unless they say otherwise"},
     {"cameras", KVG_CONFIG_NAMED, .read = read_later, .pattern = "^[A-Za-z0-9_-]{1,128}$",
-     .keys = kvg_config_camera_keys, .is_required = true,
+     .keys = kvg_config_camera_keys, .is_required = true, .scope = KVG_CONFIG_SCOPE_NONE,
      .about = "The cameras: a name is IoT thing, stream and certificate file at once"},
     {.name = NULL}};

@@ -17,6 +17,7 @@ load(const char *text, GError **error)
 
 static const char whole[] =
     "region: us-east-1\n"
+    "workers: per-camera\n"
     "endpoint: https://127.0.0.1:9443\n"
     "ca_bundle: ca.pem\n"
     "identity: { directory: ids, role_alias: Alias, credentials_endpoint: 'h:9444',\n"
@@ -58,6 +59,7 @@ test_whole(void)
     g_assert_cmpstr(config->spool_memory_path, ==, "/run/kvg");
     g_assert_true(config->live_first);
     g_assert_cmpuint(config->backlog_bps, ==, 8000000);
+    g_assert_cmpuint(config->workers, ==, KVG_CONFIG_WORKERS_PER_CAMERA);
     g_assert_cmpuint(config->cameras->len, ==, 3);
     const KvgConfigCamera *gate = kvg_config_find_camera(config, "gate");
     g_assert_cmpstr(gate->password, ==, "pa$s");
@@ -99,6 +101,7 @@ test_defaults(void)
     g_assert_cmpint(config->spool_max_age_ms, ==, 0);
     g_assert_null(config->spool_memory_path);
     g_assert_false(config->live_first);
+    g_assert_cmpuint(config->workers, ==, KVG_CONFIG_WORKERS_AUTO);
     g_assert_cmpuint(config->backlog_bps, ==, 0);
     g_autofree char *spool = g_build_filename(folder, "spool", NULL);
     g_assert_cmpstr(config->spool_path, ==, spool);
@@ -167,6 +170,8 @@ test_problems(void)
         {"region: us-east-1\nupload: { bandwidth: 1k }\ncameras: { a: { source: 'test:' } }\n",
          "at least 16k"},
         {"region: us-east-1\napi: { port: 70000 }\ncameras: { a: { source: 'test:' } }\n", "port"},
+        {"region: us-east-1\nworkers: 0\ncameras: { a: { source: 'test:' } }\n",
+         ":2:10: workers: write auto, per-camera or a number"},
         {"region: us-east-1\nendpoint: 'ftp://x'\ncameras: { a: { source: 'test:' } }\n",
          "endpoint"},
         {"region: us-east-1\ncameras: &x { a: *x }\n", ":2:"},
