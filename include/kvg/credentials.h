@@ -26,16 +26,17 @@ KvgCredentials *kvg_credentials_new_static(const char *access_key,
 
 /**
  * kvg_credentials_new_default:
- * @profile: (nullable): a profile of the shared files, which then wins over keys in the environment;
- *   NULL: AWS_PROFILE, or "default"
+ * @profile: (nullable): a profile of the shared files, which then wins over keys in the
+ * environment; NULL: AWS_PROFILE, or "default"
  * @error: KVG_ERROR_AUTH, KVG_ERROR_INVALID or KVG_ERROR_UNSUPPORTED naming what was looked at and
  *   what is wrong with it; only for what can be told without a request
  *
- * The default chain of the AWS SDKs: AWS_ACCESS_KEY_ID and its like; AWS_WEB_IDENTITY_TOKEN_FILE; the
- * profile (a role by source_profile or credential_source, or keys) of AWS_SHARED_CREDENTIALS_FILE and
- * AWS_CONFIG_FILE; the container's endpoint; EC2 instance metadata (IMDSv2). The environment is read
- * here; the files are read again whenever they change or their keys are refused. Temporary keys are
- * renewed in time. Those that were made with equal settings are one object.
+ * The default chain of the AWS SDKs: AWS_ACCESS_KEY_ID and its like; AWS_WEB_IDENTITY_TOKEN_FILE;
+ * the profile (a role by source_profile or credential_source, or keys) of
+ * AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE; the container's endpoint; EC2 instance metadata
+ * (IMDSv2). The environment is read here; the files are read again whenever they change or their
+ * keys are refused. Temporary keys are renewed in time. Those that were made with equal settings
+ * are one object.
  *
  * Thread: any. Source: AWS SDKs and Tools Reference Guide, "Credential provider chain".
  */
@@ -45,8 +46,9 @@ KvgCredentials *kvg_credentials_new_default(const char *profile, GError **error)
  * kvg_credentials_new_file:
  * @path: file with "CREDENTIALS key [expiration] secret [token]", as AWS's kvssink takes it
  *
- * Keys that another program writes and rotates: the file is read when they are needed and again when
- * it changes. Never NULL; a file that is missing or wrong is the stream's state, not an error here.
+ * Keys that another program writes and rotates: the file is read when they are needed and again
+ * when it changes. Never NULL; a file that is missing or wrong is the stream's state, not an error
+ * here.
  *
  * Thread: any.
  */
@@ -77,9 +79,9 @@ typedef struct {
  * @identity: all strings but @ca_path required
  *
  * Keys from the AWS IoT credentials provider (mutual TLS). The files are read at each renewal, so a
- * certificate may be replaced while cameras run; what is wrong with them is the stream's state, with the
- * broken link named: file, certificate, clock, CA, endpoint, DNS, TCP, TLS, thing, policy, alias, role.
- * Never NULL. Those of an equal identity are one object with one renewal.
+ * certificate may be replaced while cameras run; what is wrong with them is the stream's state,
+ * with the broken link named: file, certificate, clock, CA, endpoint, DNS, TCP, TLS, thing, policy,
+ * alias, role. Never NULL. Those of an equal identity are one object with one renewal.
  *
  * Thread: any. Source: AWS IoT Core, "Authorizing direct calls to AWS services".
  */

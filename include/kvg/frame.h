@@ -22,8 +22,8 @@ typedef struct {
     const char *codec_id;
     GBytes *codec_private;
     const char *name;
-    uint32_t width, height;     /* video, pixels */
-    double sample_rate_hz;      /* audio */
+    uint32_t width, height;      /* video, pixels */
+    double sample_rate_hz;       /* audio */
     uint8_t channels, bit_depth; /* audio; bit_depth 0 unless PCM */
 } KvgTrack;
 

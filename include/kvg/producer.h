@@ -61,6 +61,7 @@ typedef enum {
     KVG_STREAM_STREAMING,  /* PutMedia is open */
     KVG_STREAM_WAITING,    /* something failed; retrying later, see the reason */
     KVG_STREAM_CLOSED,
+    KVG_STREAM_HOLDING, /* frames are kept; nothing is asked for, so nothing is connected */
 } KvgStreamState;
 /**
  * kvg_stream_state_to_string:
@@ -121,6 +122,12 @@ typedef enum { KVG_CATCH_UP_OLDEST_FIRST, KVG_CATCH_UP_LIVE_FIRST } KvgCatchUp;
  * @spool_limit_bytes: 0: 1 GiB, in tier memory 64 MiB; beyond it whole oldest fragments are dropped
  *   and counted
  * @spool_max_age_ms: fragments that wait longer are dropped and counted; 0: no limit
+ * @hold: frames wait in the spool until their time is asked for with kvg_stream_release(); nothing
+ *   else is sent, and nothing is connected meanwhile. What the spool has from an earlier stream
+ *   without it goes up all the same
+ * @hold_keep_ms: with @hold: frames that were not asked for are dropped so long after they came; 0:
+ *   when the spool's limit is reached. They are counted as not asked for, not as dropped. They stay
+ * in memory (tier auto) as long as that has room
  * @spool_tier: where frames wait, see kvg/spool.h
  * @gather_us: 0: 50000; longest time a frame may wait to share a write with others
  * @backlog_bps: as in KvgProducerOptions, for this stream alone
@@ -139,6 +146,8 @@ typedef struct {
     bool fragment_by_time;
     uint64_t spool_limit_bytes;
     int64_t spool_max_age_ms;
+    bool hold;
+    int64_t hold_keep_ms;
     KvgSpoolTier spool_tier;
     uint32_t gather_us;
     KvgCatchUp catch_up;
@@ -221,13 +230,53 @@ bool kvg_stream_put_metadata(KvgStream *stream,
  * kvg_stream_end_fragment:
  * @error: KVG_ERROR_NO_SPACE or another failure of the spool
  *
- * The camera pauses: ends the fragment that is being recorded, so that it is uploaded and acknowledged
- * without waiting for the next. What follows begins with a key frame. Nothing happens if none is
- * being recorded.
+ * The camera pauses: ends the fragment that is being recorded, so that it is uploaded and
+ * acknowledged without waiting for the next. What follows begins with a key frame. Nothing happens
+ * if none is being recorded.
  *
  * Thread: the one that puts frames.
  */
 bool kvg_stream_end_fragment(KvgStream *stream, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * kvg_stream_release:
+ * @stream: opened with @hold
+ * @id: 1 to 64 bytes of UTF-8, by which it is known; a second call with the same one makes the
+ * range grow to hold both, as long as it is not done
+ * @range: of the frames' times; both ends may lie in the future
+ * @error: KVG_ERROR_INVALID; KVG_ERROR_NO_SPACE if 1000 ranges wait to be uploaded
+ *
+ * Asks for the frames of a range of time: all fragments that have a part in it are uploaded with
+ * their own times, those that come later included. It survives the end of the process as soon as
+ * @is_stored is set in kvg_stream_list_releases(), which is some milliseconds later.
+ *
+ * Thread: any.
+ */
+bool kvg_stream_release(KvgStream *stream,
+                        const char *id,
+                        const KvgTimeRange *range,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * kvg_stream_list_releases:
+ * @n: (out): how many
+ *
+ * What was asked for and how far it is, oldest first; g_free(). The last 64 that are done are
+ * remembered.
+ *
+ * Thread: any.
+ */
+KvgRelease *kvg_stream_list_releases(KvgStream *stream, size_t *n);
+
+/**
+ * kvg_stream_list_held:
+ * @n: (out): how many
+ *
+ * The times of what is in the spool, ascending; g_free(). Gaps of up to 1.5 s are none.
+ *
+ * Thread: any.
+ */
+KvgTimeRange *kvg_stream_list_held(KvgStream *stream, size_t *n);
 
 /* Why PutMedia sessions ended. The first six are no failures. */
 typedef enum {
@@ -267,7 +316,10 @@ typedef struct {
     uint64_t frames_dropped_evicted; /* thrown out of a full spool, or unreadable in it */
     uint64_t frames_dropped_refused; /* the service will never take them */
     uint64_t frames_persisted;
-    uint64_t media_ms_persisted;  /* sum of the durations of persisted fragments */
+    uint64_t media_ms_persisted; /* sum of the durations of persisted fragments */
+    uint64_t
+        frames_not_asked_for; /* of a stream that holds: dropped without having been asked for */
+    uint64_t fragments_not_asked_for;
     uint64_t fragments_put;       /* completed into the spool */
     uint64_t fragments_persisted; /* acknowledged PERSISTED */
     uint64_t fragments_dropped;   /* evicted from a full spool, or refused by the service */
@@ -282,11 +334,12 @@ typedef struct {
     uint64_t failures;          /* failed calls and sessions of every kind */
     uint64_t clock_corrections; /* signatures refused for this machine's clock, and put right */
     int64_t clock_offset_ms;    /* added to this machine's clock when signing */
-    uint64_t spool_bytes;       /* now in the spool, not yet persisted */
-    uint64_t spool_fragments;   /* now in the spool, not yet persisted; the open one included */
-    uint64_t spool_damaged;     /* records of the spool that could not be read back */
-    uint64_t spool_failures;    /* calls of disk or memory that failed */
-    const char *spool_trouble;  /* what is wrong with disk or memory now, static; NULL: nothing */
+    uint64_t spool_bytes;       /* now in the spool, to be uploaded */
+    uint64_t spool_fragments;   /* now in the spool, to be uploaded; the open one included */
+    uint64_t held_bytes, held_fragments; /* now in the spool, not asked for */
+    uint64_t spool_damaged;              /* records of the spool that could not be read back */
+    uint64_t spool_failures;             /* calls of disk or memory that failed */
+    const char *spool_trouble; /* what is wrong with disk or memory now, static; NULL: nothing */
     int64_t first_persisted_mono_us;    /* 0: none yet */
     int64_t last_persisted_mono_us;     /* 0: none yet */
     int64_t connect_ms;                 /* last session: from the call to its 200 */

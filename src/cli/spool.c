@@ -124,6 +124,46 @@ spool_json(const char *name, const KvgSpoolStats *stats, const char *oldest, con
                      newest);
 }
 
+/* Of a spool that holds: what is there, and what was asked for. */
+static void
+add_held(const Context *context, KvgSpool *spool, const KvgSpoolStats *stats, json_t *object)
+{
+    size_t n_held, n_releases;
+    g_autofree KvgTimeRange *held = kvg_spool_list_held(spool, &n_held);
+    g_autofree KvgRelease *releases = kvg_spool_list_releases(spool, &n_releases);
+    if (stats->held_fragments == 0 && n_releases == 0)
+        return;
+    json_t *times = json_array(), *asked = json_array();
+    for (size_t i = 0; i < n_held; i++) {
+        g_autofree char *from = time_text(held[i].from_wall_ms);
+        g_autofree char *to = time_text(held[i].to_wall_ms);
+        if (!context->is_json)
+            printf("  here       %s to %s\n", from, to);
+        json_array_append_new(times, json_pack("[I, I]", (json_int_t)held[i].from_wall_ms,
+                                               (json_int_t)held[i].to_wall_ms));
+    }
+    for (size_t i = 0; i < n_releases; i++) {
+        const KvgRelease *one = &releases[i];
+        g_autofree char *from = time_text(one->range.from_wall_ms);
+        g_autofree char *to = time_text(one->range.to_wall_ms);
+        if (!context->is_json)
+            printf("  asked for  %s to %s (%s): %" G_GUINT64_FORMAT " uploaded, %" G_GUINT64_FORMAT
+                   " waiting%s\n",
+                   from, to, one->id, one->fragments, one->fragments_waiting,
+                   one->is_done ? ", done" : "");
+        json_array_append_new(asked,
+                              json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "id", one->id, "from_ms",
+                                        (json_int_t)one->range.from_wall_ms, "to_ms",
+                                        (json_int_t)one->range.to_wall_ms, "fragments",
+                                        (json_int_t)one->fragments, "waiting",
+                                        (json_int_t)one->fragments_waiting, "done", one->is_done));
+    }
+    json_object_set_new(object, "held_fragments", json_integer((json_int_t)stats->held_fragments));
+    json_object_set_new(object, "held_bytes", json_integer((json_int_t)stats->held_bytes));
+    json_object_set_new(object, "here", times);
+    json_object_set_new(object, "asked_for", asked);
+}
+
 static json_t *
 list_one(const Context *context, const char *name, GError **error)
 {
@@ -142,7 +182,9 @@ list_one(const Context *context, const char *name, GError **error)
         printf("%-24s %9" G_GUINT64_FORMAT " %10s %10s  %-20s  %s\n", name, stats.n_fragments,
                memory, disk, oldest != NULL ? oldest : "-", newest != NULL ? newest : "-");
     }
-    return spool_json(name, &stats, oldest, newest);
+    json_t *object = spool_json(name, &stats, oldest, newest);
+    add_held(context, spool, &stats, object);
+    return object;
 }
 
 /* ---- verify ---- */

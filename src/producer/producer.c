@@ -33,6 +33,7 @@ struct _KvgStream {
     KvgStreamNotify notify;
     KvgStreamAckNotify ack_notify;
     void *user_data;
+    bool holds;
     KvgSpool *spool;
     _Atomic(KvgUpload *) upload; /* NULL until the stream is built whole */
 
@@ -70,6 +71,8 @@ kvg_stream_state_to_string(KvgStreamState state)
         return "waiting";
     case KVG_STREAM_CLOSED:
         return "closed";
+    case KVG_STREAM_HOLDING:
+        return "holding";
     }
     return "unknown";
 }
@@ -144,7 +147,7 @@ on_spool_data(void *user_data)
 }
 
 static KvgStreamState
-public_state(KvgSessionState state)
+public_state(const KvgStream *stream, KvgSessionState state)
 {
     switch (state) {
     case KVG_SESSION_STREAMING:
@@ -155,11 +158,12 @@ public_state(KvgSessionState state)
     case KVG_SESSION_CLOSED:
         return KVG_STREAM_CLOSED;
     case KVG_SESSION_IDLE:
+    case KVG_SESSION_READY:
+        return stream->holds ? KVG_STREAM_HOLDING : KVG_STREAM_CONNECTING;
     case KVG_SESSION_KEYS:
     case KVG_SESSION_DESCRIBE:
     case KVG_SESSION_CREATE:
     case KVG_SESSION_ENDPOINT:
-    case KVG_SESSION_READY:
     case KVG_SESSION_CONNECT:
         break;
     }
@@ -171,13 +175,15 @@ on_upload_state(KvgSessionState state, const char *reason, void *user_data)
 {
     KvgStream *stream = user_data;
     if (stream->notify != NULL)
-        stream->notify(stream, public_state(state), reason, stream->user_data);
+        stream->notify(stream, public_state(stream, state), reason, stream->user_data);
 }
 
 static void
 on_upload_persisted(uint64_t fragment, void *user_data)
 {
     KvgStream *stream = user_data;
+    if (stream->holds) /* it may have waited for hours to be asked for */
+        return;
     const int64_t now_us = kvg_clock_mono_us();
     pthread_mutex_lock(&stream->lock);
     const size_t slot = fragment % N_ENDS;
@@ -250,6 +256,7 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
     stream->notify = options->notify;
     stream->ack_notify = options->ack_notify;
     stream->user_data = options->user_data;
+    stream->holds = options->hold;
     g_autofree char *path = g_build_filename(producer->spool_path, options->name, NULL);
     g_autofree char *memory_path =
         kvg_spool_memory_folder(producer->spool_memory_path, producer->spool_path, options->name);
@@ -258,6 +265,8 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
                                    .tier = options->spool_tier,
                                    .limit_bytes = options->spool_limit_bytes,
                                    .max_age_ms = options->spool_max_age_ms,
+                                   .hold = options->hold,
+                                   .keep_ms = options->hold_keep_ms,
                                    .on_data = on_spool_data,
                                    .user_data = stream};
     stream->spool = kvg_spool_open(&spool, error);
@@ -277,6 +286,7 @@ kvg_producer_open_stream(KvgProducer *producer, const KvgStreamOptions *options,
         .media_type = options->media_type != NULL ? options->media_type : "video/h264",
         .gather_us = options->gather_us != 0 ? options->gather_us : DEFAULT_GATHER_US,
         .live_first = options->catch_up == KVG_CATCH_UP_LIVE_FIRST,
+        .holds = options->hold,
         .backlog_bps = options->backlog_bps,
         .stale_us = options->stale_ms * INT64_C(1000),
         .pause_us = options->pause_ms * INT64_C(1000),
@@ -332,6 +342,9 @@ begin_fragment(KvgStream *stream, int64_t timecode_ms, GError **error)
     KvgSpoolStats stats;
     kvg_spool_get_stats(stream->spool, &stats);
     stream->mine.open_fragment = stats.newest_fragment;
+    if (stream
+            ->holds) /* its frames tell nobody; but a session may have ended with the one before */
+        kvg_upload_wake(atomic_load(&stream->upload));
     return true;
 }
 
@@ -514,6 +527,37 @@ kvg_stream_put_metadata(
     return true;
 }
 
+/* ---- what is held ---- */
+
+bool
+kvg_stream_release(KvgStream *stream, const char *id, const KvgTimeRange *range, GError **error)
+{
+    g_return_val_if_fail(stream != NULL && id != NULL && range != NULL, false);
+    if (!stream->holds) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
+                    "stream '%s': it holds nothing; all of it is uploaded", stream->name);
+        return false;
+    }
+    if (!kvg_spool_release(stream->spool, id, range, error)) {
+        g_prefix_error(error, "stream '%s': ", stream->name);
+        return false;
+    }
+    kvg_upload_wake(atomic_load(&stream->upload));
+    return true;
+}
+
+KvgRelease *
+kvg_stream_list_releases(KvgStream *stream, size_t *n)
+{
+    return kvg_spool_list_releases(stream->spool, n);
+}
+
+KvgTimeRange *
+kvg_stream_list_held(KvgStream *stream, size_t *n)
+{
+    return kvg_spool_list_held(stream->spool, n);
+}
+
 /* ---- stats, close ---- */
 
 static void
@@ -544,15 +588,19 @@ kvg_stream_get_stats(KvgStream *stream, KvgStreamStats *stats)
     kvg_upload_get_stats(atomic_load(&stream->upload), &upload);
     kvg_spool_get_stats(stream->spool, &spool);
     *stats = (KvgStreamStats){
-        .state = public_state(upload.state),
+        .state = public_state(stream, upload.state),
         .frames_persisted = upload.counts.frames_persisted,
         .media_ms_persisted = upload.counts.media_ms_persisted,
         .fragments_persisted = upload.counts.fragments_persisted,
         .bytes_sent = upload.bytes_sent,
         .sessions = upload.counts.sessions,
         .fragments_dropped = spool.evicted_fragments + upload.counts.fragments_refused,
-        .spool_bytes = spool.bytes,
-        .spool_fragments = spool.n_fragments,
+        .frames_not_asked_for = spool.unasked_frames,
+        .fragments_not_asked_for = spool.unasked_fragments,
+        .spool_bytes = spool.bytes - spool.held_bytes,
+        .spool_fragments = spool.n_fragments - spool.held_fragments,
+        .held_bytes = spool.held_bytes,
+        .held_fragments = spool.held_fragments,
         .spool_damaged = spool.torn_records,
         .spool_failures = spool.n_failures,
         .spool_trouble = kvg_spool_describe_trouble(&spool),
@@ -585,7 +633,7 @@ flush_stream(KvgStream *stream, int64_t timeout_ms, GError **error)
 {
     KvgSpoolStats spool;
     kvg_spool_get_stats(stream->spool, &spool);
-    if (spool.oldest_fragment == 0) {
+    if (spool.first_wanted == 0) {
         if (timeout_ms > 0)
             kvg_upload_flush(atomic_load(&stream->upload), MIN(timeout_ms, FAREWELL_MS));
         return true;
@@ -595,12 +643,12 @@ flush_stream(KvgStream *stream, int64_t timeout_ms, GError **error)
     KvgUploadStats upload;
     kvg_upload_get_stats(atomic_load(&stream->upload), &upload);
     kvg_spool_get_stats(stream->spool, &spool);
-    if (spool.oldest_fragment == 0)
+    if (spool.first_wanted == 0)
         return true;
     g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY,
                 "stream '%s': %" G_GUINT64_FORMAT " bytes are not persisted yet and stay in the "
                 "spool (%s)",
-                stream->name, spool.bytes, upload.reason);
+                stream->name, spool.bytes - spool.held_bytes, upload.reason);
     return false;
 }
 

@@ -186,11 +186,16 @@ kvg_session_on_empty(KvgSession *session,
                      const KvgSessionEvent *event,
                      KvgSessionActions *actions)
 {
-    const bool is_backlog = call->lane == KVG_LANE_BACKLOG;
-    if (is_backlog || session->is_closing)
+    const bool is_idle = session->options.holds && !event->expects_more;
+    if (call->lane == KVG_LANE_BACKLOG) {
+        kvg_session_stop_call(session, call, KVG_STREAM_END_BACKLOG, call->next, event->now_us,
+                              actions);
+    } else if (session->is_closing || is_idle) {
+        kvg_session_drop_successor(session, actions);
         kvg_session_stop_call(session, call,
-                              is_backlog ? KVG_STREAM_END_BACKLOG : KVG_STREAM_END_CLOSED,
+                              session->is_closing ? KVG_STREAM_END_CLOSED : KVG_STREAM_END_IDLE,
                               call->next, event->now_us, actions);
+    }
 }
 
 /* True when @fragment has failed so often that it must be its own fault. */

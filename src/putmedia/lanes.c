@@ -303,13 +303,19 @@ kvg_session_on_end(KvgSession *session,
 }
 
 void
-kvg_session_park(KvgSession *session, KvgCall *call, int64_t now_us, KvgSessionActions *actions)
+kvg_session_drop_successor(KvgSession *session, KvgSessionActions *actions)
 {
     KvgCall *successor = kvg_session_find_successor(session);
-    if (successor != NULL) {
-        actions->abort |= kvg_session_bit_of(session, successor);
-        drop_call(session, successor, KVG_STREAM_END_IDLE);
-    }
+    if (successor == NULL)
+        return;
+    actions->abort |= kvg_session_bit_of(session, successor);
+    drop_call(session, successor, KVG_STREAM_END_IDLE);
+}
+
+void
+kvg_session_park(KvgSession *session, KvgCall *call, int64_t now_us, KvgSessionActions *actions)
+{
+    kvg_session_drop_successor(session, actions);
     session->is_parked = true;
     actions->end_body |= kvg_session_bit_of(session, call);
     kvg_session_stop_call(session, call, KVG_STREAM_END_IDLE, call->next, now_us, actions);

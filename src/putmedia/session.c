@@ -41,6 +41,7 @@ kvg_session_new(const KvgSessionOptions *options)
         session->options.stale_us = KVG_SESSION_STALE_US;
     if (session->options.pause_us <= 0)
         session->options.pause_us = KVG_SESSION_PAUSE_US;
+    session->was_ready = options->holds; /* nothing is fetched before it is needed */
     session->wake_us = INT64_MAX;
     session->fetch_backoff = backoff;
     kvg_done_init(&session->done);
@@ -358,7 +359,8 @@ reason_now(const KvgSession *session, KvgSessionState state)
     case KVG_SESSION_ENDPOINT:
         return "asking for the data endpoint";
     case KVG_SESSION_READY:
-        return "ready; waiting for frames";
+        return session->options.holds ? "holding; nothing is asked for"
+                                      : "ready; waiting for frames";
     case KVG_SESSION_CONNECT:
         return "opening PutMedia";
     case KVG_SESSION_STREAMING:

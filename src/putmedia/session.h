@@ -16,6 +16,9 @@
  * costs nothing). The backlog lane sends what was left behind: by `live_first`, or in a call that
  * failed while its successor went on.
  *
+ * A stream that holds its frames needs nothing until some are asked for, and its call ends when all
+ * of them are sent and no more are expected.
+ *
  * A fragment is known by its cluster timecode. What is not PERSISTED is sent again, so the service
  * may see a fragment twice, which it allows (it keeps the newer one).
  * Source: PutMedia API; docs/internals/putmedia.md has the table of errors. */
@@ -43,7 +46,7 @@ typedef enum {
     KVG_SESSION_DESCRIBE,
     KVG_SESSION_CREATE,
     KVG_SESSION_ENDPOINT,
-    KVG_SESSION_READY,     /* nothing to send */
+    KVG_SESSION_READY,     /* nothing to send; holding: nothing is asked for */
     KVG_SESSION_CONNECT,   /* PutMedia begun, no answer yet */
     KVG_SESSION_STREAMING, /* answered 200 */
     KVG_SESSION_DRAINING,  /* body ended; the last acknowledgements are awaited */
@@ -79,6 +82,7 @@ typedef struct {
     KvgSessionEventKind kind;
     int64_t now_us;          /* monotonic; every event */
     uint64_t oldest, newest; /* fragments in the spool, not persisted; 0: none; every event */
+    bool expects_more;       /* of a spool that holds: more will be asked for; every event */
     unsigned call;
     int64_t lifetime_ms; /* 0: for ever */
     bool is_active;
@@ -141,6 +145,7 @@ typedef struct {
 typedef struct {
     bool create;
     bool live_first;
+    bool holds;       /* nothing goes up but what is asked for; then fragments are places */
     int64_t stale_us; /* 0: KVG_SESSION_STALE_US */
     int64_t pause_us; /* 0: KVG_SESSION_PAUSE_US */
 } KvgSessionOptions;

@@ -137,6 +137,8 @@ void kvg_session_on_end(KvgSession *session,
                         KvgCall *call,
                         const KvgSessionEvent *event,
                         KvgSessionActions *actions);
+/* The call that waits to follow is not needed. */
+void kvg_session_drop_successor(KvgSession *session, KvgSessionActions *actions);
 /* Nothing to send for long: the service would end the session. */
 void
 kvg_session_park(KvgSession *session, KvgCall *call, int64_t now_us, KvgSessionActions *actions);

@@ -47,8 +47,9 @@ kvg_upload_step(KvgUpload *upload, KvgSessionEvent *event)
     KvgSpoolStats spool;
     kvg_spool_get_stats(upload->spool, &spool);
     event->now_us = kvg_clock_mono_us();
-    event->oldest = spool.oldest_fragment;
-    event->newest = spool.newest_fragment;
+    event->oldest = spool.first_wanted;
+    event->newest = spool.last_wanted;
+    event->expects_more = spool.is_releasing;
     KvgSessionActions actions;
     kvg_session_step(upload->mine.session, event, &actions);
     if (actions.todo & KVG_SESSION_DO_PERSIST)

@@ -264,7 +264,8 @@ kvg_uploader_add(KvgUploader *uploader, const KvgUploadOptions *options)
     upload->on_ack = options->on_ack;
     upload->user_data = options->user_data;
     const KvgSessionOptions session = {.create = options->create,
-                                       .live_first = options->live_first,
+                                       .live_first = options->live_first && !options->holds,
+                                       .holds = options->holds,
                                        .stale_us = options->stale_us,
                                        .pause_us = options->pause_us};
     upload->mine.session = kvg_session_new(&session);

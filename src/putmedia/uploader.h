@@ -33,6 +33,7 @@ typedef struct {
     const char *media_type; /* required when @create */
     uint32_t gather_us;
     bool live_first;
+    bool holds;
     uint64_t backlog_bps;       /* 0: no limit */
     int64_t stale_us, pause_us; /* 0: as session.h says */
     /* On the uploader thread at each change of state or reason; NULL for none. */

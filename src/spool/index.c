@@ -74,6 +74,9 @@ kvg_spool_add(KvgSpool *spool, const KvgSpoolFragment *fragment)
     kvg_spool_segment(spool, fragment->segment)->n_fragments++;
     spool->shared.bytes_live += fragment->end - fragment->start;
     spool->shared.next_fragment = MAX(spool->shared.next_fragment, fragment->number + 1);
+    spool->shared.newest_end_ms = fragment->end_ms;
+    if (spool->has_queue)
+        kvg_spool_judge_open(spool, kvg_spool_at(spool, kvg_spool_count(spool) - 1));
 }
 
 static void
@@ -82,19 +85,32 @@ forget(KvgSpool *spool, KvgSpoolFragment *fragment)
     KvgSpoolSegment *segment = kvg_spool_segment(spool, fragment->segment);
     if (segment != NULL)
         segment->n_fragments--;
+    if (fragment->place != 0)
+        kvg_spool_unqueue(spool, fragment);
     spool->shared.bytes_live -= fragment->end - fragment->start;
     g_clear_pointer(&fragment->tracks, g_bytes_unref);
+}
+
+/* Out of the array; they are forgotten. */
+static void
+cut(KvgSpool *spool, guint i, guint n)
+{
+    if (i > 0) {
+        g_array_remove_range(spool->shared.fragments, spool->shared.first + i, n);
+        return;
+    }
+    spool->shared.first += n;
+    if (spool->shared.first > 64 && spool->shared.first > kvg_spool_count(spool)) {
+        g_array_remove_range(spool->shared.fragments, 0, spool->shared.first);
+        spool->shared.first = 0;
+    }
 }
 
 void
 kvg_spool_pop(KvgSpool *spool)
 {
     forget(spool, kvg_spool_at(spool, 0));
-    spool->shared.first++;
-    if (spool->shared.first > 64 && spool->shared.first > kvg_spool_count(spool)) {
-        g_array_remove_range(spool->shared.fragments, 0, spool->shared.first);
-        spool->shared.first = 0;
-    }
+    cut(spool, 0, 1);
 }
 
 void
@@ -104,23 +120,44 @@ kvg_spool_forget_newest(KvgSpool *spool)
     g_array_set_size(spool->shared.fragments, spool->shared.fragments->len - 1);
 }
 
-/* Counts and forgets @n complete fragments from the @i-th on. The cursor moves over what is evicted
- * in front, so that it is not found and counted again. */
+/* Forgets @n complete fragments from the @i-th on. The cursor moves over what goes in front, so
+ * that it is not found and counted again. */
+static void
+take_out(KvgSpool *spool, guint i, guint n)
+{
+    for (guint k = i; k < i + n; k++)
+        forget(spool, kvg_spool_at(spool, k));
+    if (i == 0) {
+        const bool is_all = n == kvg_spool_count(spool);
+        const uint64_t last = kvg_spool_at(spool, n - 1)->number;
+        /* Where fragments are held, the ones between may have gone up, or away, before. */
+        spool->shared.persisted =
+            is_all || !spool->has_queue ? last : kvg_spool_at(spool, n)->number - 1;
+        spool->shared.is_cursor_dirty = true;
+    }
+    cut(spool, i, n);
+}
+
+void
+kvg_spool_take_out(KvgSpool *spool, const KvgSpoolFragment *fragment)
+{
+    take_out(spool, (guint)(fragment - kvg_spool_at(spool, 0)), 1);
+}
+
+/* As take_out(), and counts. */
 static void
 evict_range(KvgSpool *spool, guint i, guint n)
 {
     for (guint k = i; k < i + n; k++) {
-        spool->shared.evicted_fragments++;
-        spool->shared.evicted_frames += kvg_spool_at(spool, k)->n_frames;
-        forget(spool, kvg_spool_at(spool, k));
+        const KvgSpoolFragment *fragment = kvg_spool_at(spool, k);
+        const bool is_unasked = spool->has_queue && fragment->place == 0;
+        spool->shared.unasked_fragments += is_unasked;
+        spool->shared.unasked_frames += is_unasked ? fragment->n_frames : 0;
+        spool->shared.evicted_fragments += !is_unasked;
+        spool->shared.evicted_frames += is_unasked ? 0 : fragment->n_frames;
     }
-    if (n == 0)
-        return;
-    if (i == 0) {
-        spool->shared.persisted = kvg_spool_at(spool, n - 1)->number;
-        spool->shared.is_cursor_dirty = true;
-    }
-    g_array_remove_range(spool->shared.fragments, spool->shared.first + i, n);
+    if (n > 0)
+        take_out(spool, i, n);
 }
 
 void
@@ -155,14 +192,15 @@ kvg_spool_sweep(KvgSpool *spool)
     }
 }
 
-bool
-kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
+/* @spares: not one that has something to go up. */
+static bool
+evict_one(KvgSpool *spool, KvgSpoolPlace place, bool spares)
 {
     const KvgSpoolFragment *open = kvg_spool_open_fragment(spool);
     for (guint i = 0; i < spool->shared.segments->len; i++) {
         const KvgSpoolSegment segment = *segment_at(spool, i);
-        const bool is_needed =
-            segment.is_open || (open != NULL && open->segment == segment.sequence);
+        const bool is_needed = segment.is_open || (spares && segment.n_wanted > 0) ||
+                               (open != NULL && open->segment == segment.sequence);
         if (is_needed || (place != KVG_SPOOL_N_PLACES && segment.place != place))
             continue;
         guint from = 0;
@@ -176,15 +214,38 @@ kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
     return false;
 }
 
-uint64_t
-kvg_spool_evict_older(KvgSpool *spool, int64_t before_us)
+bool
+kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place)
 {
-    guint n = 0;
-    while (n < kvg_spool_count(spool) && kvg_spool_at(spool, n)->complete &&
-           kvg_spool_at(spool, n)->begun_us < before_us)
-        n++;
-    evict_range(spool, 0, n);
-    if (n > 0)
+    return (spool->has_queue && evict_one(spool, place, true)) || evict_one(spool, place, false);
+}
+
+static bool
+is_too_old(const KvgSpool *spool, const KvgSpoolFragment *fragment, int64_t now_us)
+{
+    const bool is_unasked = spool->has_queue && fragment->place == 0;
+    const int64_t most_us = is_unasked ? spool->keep_us : spool->max_age_us;
+    return most_us != 0 && fragment->complete && fragment->begun_us < now_us - most_us;
+}
+
+uint64_t
+kvg_spool_evict_older(KvgSpool *spool, int64_t now_us)
+{
+    const uint64_t before = spool->shared.evicted_fragments;
+    bool has_evicted = false;
+    for (guint i = 0; i < kvg_spool_count(spool);) {
+        guint n = 0;
+        while (i + n < kvg_spool_count(spool) &&
+               is_too_old(spool, kvg_spool_at(spool, i + n), now_us))
+            n++;
+        evict_range(spool, i, n);
+        has_evicted = has_evicted || n > 0;
+        /* They stand by age; but one asked for may stay among those that are not. */
+        if (kvg_spool_count(spool) == i || kvg_spool_at(spool, i)->place == 0)
+            break;
+        i++;
+    }
+    if (has_evicted)
         kvg_spool_sweep(spool);
-    return n;
+    return spool->shared.evicted_fragments - before;
 }

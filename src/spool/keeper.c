@@ -121,11 +121,11 @@ kvg_spool_begin_sync(KvgSpool *spool)
 static void
 evict_by_age(KvgSpool *spool)
 {
-    if (spool->max_age_us == 0)
+    if (spool->max_age_us == 0 && (!spool->has_queue || spool->keep_us == 0))
         return;
-    const int64_t before_us = spool->system->mono_us() - spool->max_age_us;
+    const int64_t now_us = spool->system->mono_us();
     pthread_mutex_lock(&spool->lock);
-    const uint64_t n = kvg_spool_evict_older(spool, before_us);
+    const uint64_t n = kvg_spool_evict_older(spool, now_us);
     pthread_mutex_unlock(&spool->lock);
     kvg_spool_say_evicted(spool, n, "they are older than its greatest age");
 }
@@ -134,6 +134,7 @@ bool
 kvg_spool_keep(KvgSpool *spool)
 {
     evict_by_age(spool);
+    kvg_spool_keep_releases(spool);
     kvg_spool_write_cursor(spool);
     kvg_spool_delete_doomed(spool);
     sync_segments(spool);

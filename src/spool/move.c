@@ -11,7 +11,9 @@
 static bool
 is_due(const KvgSpool *spool, const KvgSpoolSegment *segment, int64_t now_us)
 {
-    return now_us - segment->opened_us >= spool->move_after_us ||
+    /* What nobody has asked for may never be: it costs the disk nothing while memory has room. */
+    const bool may_wait = spool->has_queue && segment->n_wanted == 0;
+    return (!may_wait && now_us - segment->opened_us >= spool->move_after_us) ||
            spool->shared.bytes_in[KVG_SPOOL_IN_MEMORY] > spool->memory_limit_bytes / 2;
 }
 

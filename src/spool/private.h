@@ -6,6 +6,7 @@
 #include "os/file.h"
 #include "spool/recent.h"
 #include "spool/record.h"
+#include "spool/release.h"
 #include "spool/spool.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,9 +29,12 @@ typedef struct {
     uint64_t segment;
     uint64_t start, end;
     int64_t timecode_ms;
+    int64_t end_ms;   /* of its last frame */
     int64_t begun_us; /* our monotonic clock; of recovered ones: reckoned, may be negative */
     uint32_t n_frames;
     bool complete;
+    bool is_held;   /* goes up only when it is asked for */
+    uint64_t place; /* in the queue; 0: none, it is not asked for, or nothing is held here */
     GBytes *tracks; /* payload of the TRACKS record in force */
 } KvgSpoolFragment;
 
@@ -38,6 +42,7 @@ typedef struct {
     uint64_t sequence; /* its name */
     uint64_t size;
     uint32_t n_fragments; /* in the index */
+    uint32_t n_wanted;    /* of them, in the queue */
     uint32_t salt;
     KvgSpoolPlace place;
     bool is_open;       /* the writer's */
@@ -66,6 +71,10 @@ struct _KvgSpool {
     bool is_read_only;
     uint64_t limit_bytes, memory_limit_bytes, segment_bytes;
     int64_t max_age_us, move_after_us; /* max_age_us 0: none */
+    bool holds;
+    bool has_queue;       /* it holds, or held fragments were found; readers go by places */
+    int64_t keep_us;      /* of held fragments; 0: no limit */
+    int64_t held_open_us; /* greatest age of a segment in use that has nothing to go up */
     const KvgSpoolSystem *system;
     void (*on_data)(void *user_data);
     void *user_data;
@@ -89,7 +98,11 @@ struct _KvgSpool {
         KvgBackoff move_backoff;
         bool has_synced_parents;
     } keeper;
-    unsigned keeper_state; /* under the keeper's lock */
+    struct {
+        int64_t stored_us;   /* when the releases were written last */
+        bool is_also_memory; /* they are, or were, in memory though there is a disk */
+    } releases_file;         /* the keeper's */
+    unsigned keeper_state;   /* under the keeper's lock */
 
     pthread_mutex_t lock;
     struct {
@@ -108,6 +121,17 @@ struct _KvgSpool {
         int64_t silent_until_us; /* about evictions */
         uint64_t cursor_sequence;
         bool is_cursor_dirty;
+        GArray *queue; /* uint64_t: numbers of fragments asked for; 0: gone. From queue_first on */
+        guint queue_first;
+        uint64_t queue_place;  /* of that one */
+        guint n_wanted;        /* in the queue and not gone */
+        uint64_t bytes_wanted; /* theirs */
+        int64_t newest_end_ms; /* of the newest fragment */
+        uint64_t unasked_fragments, unasked_frames;
+        KvgReleases releases;
+        uint64_t releases_sequence;
+        bool is_new_release;    /* not stored: at once */
+        bool is_progress;       /* not stored: soon */
         bool wants_new_segment; /* the one in use failed to sync */
         KvgSpoolSpare spare;
         KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES];
@@ -138,8 +162,29 @@ void kvg_spool_drop_segment(KvgSpool *spool, guint i, bool is_used_up);
 /* Evicts the oldest segment in @place (KVG_SPOOL_N_PLACES: in any) with all its fragments; false if
  * there is none but the writer's and that of the open fragment. */
 bool kvg_spool_evict(KvgSpool *spool, KvgSpoolPlace place);
-/* Evicts the complete fragments begun before @before_us; returns how many. */
-uint64_t kvg_spool_evict_older(KvgSpool *spool, int64_t before_us);
+/* Evicts the complete fragments that are too old at @now_us; returns how many are a loss. */
+uint64_t kvg_spool_evict_older(KvgSpool *spool, int64_t now_us);
+/* Takes the complete fragment out that has gone up. */
+void kvg_spool_take_out(KvgSpool *spool, const KvgSpoolFragment *fragment);
+
+/* ---- hold.c: with the lock held ---- */
+/* Where a fragment ends that ended at @end_ms before it got this frame. */
+int64_t kvg_spool_end_ms(int64_t end_ms, int64_t pts_us, int64_t duration_us);
+/* The fragment goes up: puts it into the queue. */
+void kvg_spool_want(KvgSpool *spool, KvgSpoolFragment *fragment);
+/* It is forgotten. */
+void kvg_spool_unqueue(KvgSpool *spool, const KvgSpoolFragment *fragment);
+/* The open fragment has grown; true: readers want what is in it. */
+bool kvg_spool_judge_open(KvgSpool *spool, KvgSpoolFragment *fragment);
+/* The first one at @place or behind it; NULL: none. */
+const KvgSpoolFragment *kvg_spool_next_wanted(KvgSpool *spool, uint64_t place, uint64_t *found);
+/* Everything up to @place has gone up. */
+void kvg_spool_queue_persisted(KvgSpool *spool, uint64_t place);
+void kvg_spool_queue_stats(KvgSpool *spool, KvgSpoolStats *stats);
+/* ---- hold.c: takes the lock; the keeper's thread ---- */
+void kvg_spool_keep_releases(KvgSpool *spool);
+/* ---- hold.c: before any thread uses the spool, when the fragments are known ---- */
+bool kvg_spool_recover_releases(KvgSpool *spool, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* ---- trouble.c: takes the lock ---- */
 KvgSpoolTrouble kvg_spool_judge(int code);

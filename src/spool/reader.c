@@ -12,7 +12,7 @@
 
 struct _KvgSpoolReader {
     KvgSpool *spool;
-    uint64_t reading; /* the fragment it is in, or wants next */
+    uint64_t reading; /* the fragment it is in, or wants next: its number, or place in the queue */
     bool begun;
     uint64_t offset;    /* of the next record, from the fragment's start, when begun */
     GBytes *tracks;     /* last given */
@@ -76,7 +76,8 @@ kvg_spool_seek(KvgSpoolReader *reader, uint64_t fragment)
 {
     if (fragment == 0) {
         pthread_mutex_lock(&reader->spool->lock);
-        fragment = reader->spool->shared.persisted + 1;
+        fragment = reader->spool->has_queue ? reader->spool->shared.queue_place
+                                            : reader->spool->shared.persisted + 1;
         pthread_mutex_unlock(&reader->spool->lock);
     }
     reader->reading = fragment;
@@ -191,11 +192,11 @@ skip_damaged(KvgSpoolReader *reader, uint64_t number, KvgSpoolEvent *event)
     kvg_spool_remove(spool, number);
     kvg_spool_sweep(spool);
     pthread_mutex_unlock(&spool->lock);
-    reader->reading = number + 1;
-    reader->begun = false;
     kvg_spool_event_clear(event);
     event->kind = KVG_SPOOL_GAP;
-    event->fragment = event->gap_end = number;
+    event->fragment = event->gap_end = reader->reading;
+    reader->reading++;
+    reader->begun = false;
     KVG_LOG_WARNING(KVG_SPOOL_LOG, "SPOOL", spool->name,
                     "spool %s: fragment %" G_GUINT64_FORMAT " is %s and left out", spool->name,
                     number, is_gone ? "gone" : "damaged");
@@ -241,21 +242,32 @@ take_recent(KvgSpoolReader *reader, uint64_t fragment, KvgSpoolEvent *event)
     return true;
 }
 
+static const KvgSpoolFragment *
+find_next(const KvgSpoolReader *reader, uint64_t *at)
+{
+    if (reader->spool->has_queue)
+        return kvg_spool_next_wanted(reader->spool, reader->reading, at);
+    const KvgSpoolFragment *next = kvg_spool_lookup(reader->spool, reader->reading);
+    *at = next != NULL ? next->number : 0;
+    return next;
+}
+
 /* What comes next, by the index alone; with the lock held. True: @event is complete; false: a
  * record is to be read at @spot. */
 static bool
 next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, Spot *spot)
 {
-    const KvgSpoolFragment *next = kvg_spool_lookup(reader->spool, reader->reading);
+    uint64_t at = 0;
+    const KvgSpoolFragment *next = find_next(reader, &at);
     if (next == NULL)
         return true;
-    event->fragment = next->number;
+    event->fragment = at;
     event->timecode_ms = next->timecode_ms;
-    if (next->number != reader->reading) {
+    if (at != reader->reading) {
         event->kind = KVG_SPOOL_GAP;
         event->fragment = reader->reading;
-        event->gap_end = next->number - 1;
-        reader->reading = next->number;
+        event->gap_end = at - 1;
+        reader->reading = at;
         reader->begun = false;
         return true;
     }
@@ -271,7 +283,7 @@ next_by_index(KvgSpoolReader *reader, KvgSpoolEvent *event, Spot *spot)
     }
     if (next->complete) {
         event->kind = KVG_SPOOL_END;
-        reader->reading = next->number + 1;
+        reader->reading++;
         reader->begun = false;
     }
     return true;

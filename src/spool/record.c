@@ -6,6 +6,7 @@
 #define SEGMENT_MAGIC "KVGS"
 #define MAGIC "KVGR"
 #define FLAG_KEY 1u
+#define FLAG_HELD 2u
 #define MAX_TRACKS 8
 
 static void
@@ -24,11 +25,11 @@ put_u64(uint8_t *out, uint64_t value)
 
 /* magic 0, version 4, zero 6, salt 8, checksum of these 12 */
 void
-kvg_segment_write_head(uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES])
+kvg_segment_write_head(unsigned version, uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES])
 {
     memset(head, 0, KVG_SEGMENT_HEAD_BYTES);
     memcpy(head, SEGMENT_MAGIC, 4);
-    head[5] = KVG_SEGMENT_VERSION;
+    head[5] = (uint8_t)version;
     put_u32(head + 8, salt);
     put_u32(head + 12, kvg_crc32c(0, head, 12));
 }
@@ -55,7 +56,7 @@ kvg_record_write_head(const KvgRecord *record, uint8_t head[KVG_RECORD_HEAD_BYTE
     put_u32(head + 12, record->payload_len);
     head[16] = (uint8_t)record->kind;
     head[17] = record->track;
-    head[18] = record->key ? FLAG_KEY : 0;
+    head[18] = (uint8_t)((record->key ? FLAG_KEY : 0) | (record->held ? FLAG_HELD : 0));
     put_u32(head + 20, record->salt);
     put_u64(head + 24, record->fragment);
     for (size_t i = 0; i < 3; i++)
@@ -75,7 +76,9 @@ kvg_record_read_head(const uint8_t head[KVG_RECORD_HEAD_BYTES], KvgRecord *recor
     const uint8_t kind = kvg_reader_u8(&reader);
     record->kind = (KvgRecordKind)kind;
     record->track = kvg_reader_u8(&reader);
-    record->key = (kvg_reader_u8(&reader) & FLAG_KEY) != 0;
+    const uint8_t flags = kvg_reader_u8(&reader);
+    record->key = (flags & FLAG_KEY) != 0;
+    record->held = (flags & FLAG_HELD) != 0;
     kvg_reader_u8(&reader);
     record->salt = kvg_reader_u32(&reader);
     record->fragment = kvg_reader_u64(&reader);

@@ -9,7 +9,9 @@
 #include <stdint.h>
 
 #define KVG_SEGMENT_HEAD_BYTES 16u
-#define KVG_SEGMENT_VERSION 1u
+/* Version 2: fragments may be held. Segments without such ones are written as version 1. */
+#define KVG_SEGMENT_VERSION 2u
+#define KVG_SEGMENT_VERSION_PLAIN 1u
 #define KVG_RECORD_HEAD_BYTES 56u
 /* Zeros where a record would begin: the segment ends here, whatever follows. */
 #define KVG_SEGMENT_END_BYTES 4u
@@ -26,6 +28,7 @@ typedef struct {
     KvgRecordKind kind;
     uint8_t track;
     bool key;
+    bool held;     /* BEGIN: the fragment goes up only when it is asked for */
     uint32_t salt; /* of its segment: bytes of video cannot pass for a record */
     uint64_t fragment;
     int64_t time[3];
@@ -33,7 +36,7 @@ typedef struct {
     uint32_t payload_crc;
 } KvgRecord;
 
-void kvg_segment_write_head(uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES]);
+void kvg_segment_write_head(unsigned version, uint32_t salt, uint8_t head[KVG_SEGMENT_HEAD_BYTES]);
 /* False if it is damaged. */
 bool kvg_segment_read_head(const uint8_t head[KVG_SEGMENT_HEAD_BYTES],
                            unsigned *version,

@@ -186,6 +186,8 @@ kvg_spool_recover(KvgSpool *spool, GError **error)
         if (!recover_segment(spool, &g_array_index(found, Found, i), i + 1 == found->len, error))
             return false;
     }
+    if (!kvg_spool_recover_releases(spool, error))
+        return false;
     kvg_spool_sweep(spool);
     if (spool->shared.torn_records > 0 && !spool->is_read_only)
         KVG_LOG_WARNING(KVG_SPOOL_LOG, "SPOOL", spool->name,

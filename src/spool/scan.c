@@ -78,6 +78,8 @@ take_begin(Walk *walk, const KvgRecord *record, uint64_t end)
                                     .start = end,
                                     .end = end,
                                     .timecode_ms = record->time[0],
+                                    .end_ms = record->time[0],
+                                    .is_held = record->held,
                                     .begun_us = CLAMP(record->time[1], 0, INT64_MAX / 1000) * 1000,
                                     .tracks = g_bytes_ref(walk->tracks)};
     return true;
@@ -106,7 +108,10 @@ take_record(Walk *walk, uint64_t offset, const KvgRecord *record)
             return false;
     }
     walk->open.end = end;
-    walk->open.n_frames += record->kind == KVG_RECORD_FRAME;
+    if (record->kind == KVG_RECORD_FRAME) {
+        walk->open.n_frames++;
+        walk->open.end_ms = kvg_spool_end_ms(walk->open.end_ms, record->time[0], record->time[2]);
+    }
     return true;
 }
 

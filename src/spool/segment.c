@@ -144,7 +144,8 @@ static int
 open_empty(KvgSpool *spool, KvgSpoolPlace place, const char *path, uint32_t salt)
 {
     uint8_t head[KVG_SEGMENT_HEAD_BYTES];
-    kvg_segment_write_head(salt, head);
+    kvg_segment_write_head(spool->holds ? KVG_SEGMENT_VERSION : KVG_SEGMENT_VERSION_PLAIN, salt,
+                           head);
     /* A fragment that is carried over brings its salt with it: not into a file that may know it. */
     const bool may_reuse = place == KVG_SPOOL_IN_MEMORY && salt != spool->writer.salt;
     int fd = may_reuse ? kvg_spool_reuse_spare(spool, head, path) : -1;
@@ -289,8 +290,10 @@ needs_new_segment(KvgSpool *spool)
     pthread_mutex_lock(&spool->lock);
     const KvgSpoolSegment *segment = kvg_spool_segment(spool, spool->writer.segment);
     /* In memory a segment is soon needed no more, or moved: it must not grow old. */
-    const bool is_old = spool->tier != KVG_SPOOL_TIER_DISK &&
-                        now_us - segment->opened_us >= spool->move_after_us / 2;
+    const int64_t most_us =
+        spool->has_queue && segment->n_wanted == 0 ? spool->held_open_us : spool->move_after_us / 2;
+    const bool is_old =
+        spool->tier != KVG_SPOOL_TIER_DISK && now_us - segment->opened_us >= most_us;
     const bool is_wanted = spool->shared.wants_new_segment;
     pthread_mutex_unlock(&spool->lock);
     return is_old || is_wanted || has_vanished(spool);
@@ -340,6 +343,8 @@ relocate_fragment(KvgSpool *spool, const KvgSpoolFragment *before)
     KvgSpoolSegment *new = kvg_spool_segment(spool, spool->writer.segment);
     old->n_fragments--;
     new->n_fragments++;
+    old->n_wanted -= fragment->place != 0;
+    new->n_wanted += fragment->place != 0;
     new->size += len;
     spool->shared.bytes_in[new->place] += len;
     fragment->segment = new->sequence;

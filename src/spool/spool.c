@@ -15,6 +15,9 @@
 #define DEFAULT_MOVE_AFTER_MS 5000
 #define MAX_SEGMENT_BYTES (16ull * 1024 * 1024)
 #define MIN_SEGMENT_BYTES (64ull * 1024)
+#define DEFAULT_KEEP_US (INT64_C(24) * 3600 * G_USEC_PER_SEC)
+/* Segments of what is held go as a whole; many small ones cost more. */
+#define HELD_OPEN_MAX_US (60 * G_USEC_PER_SEC)
 /* Of a configured path, one of its own for each spool folder. */
 #define MEMORY_FOLDER_DIGITS 16
 
@@ -164,6 +167,11 @@ spool_new(const KvgSpoolOptions *options)
     spool->name = g_strdup(options->path != NULL ? options->path : options->memory_path);
     spool->tier = options->memory_path != NULL ? options->tier : KVG_SPOOL_TIER_DISK;
     spool->is_read_only = options->read_only;
+    spool->holds = options->hold && !options->read_only;
+    /* Without a limit of its own, what an earlier mode has left goes after a day. */
+    spool->keep_us = options->keep_ms * 1000;
+    if (spool->keep_us == 0 && !spool->holds)
+        spool->keep_us = DEFAULT_KEEP_US;
     spool->limit_bytes = choose_limit(options);
     spool->memory_limit_bytes = options->memory_limit_bytes != 0
                                     ? options->memory_limit_bytes
@@ -172,6 +180,9 @@ spool_new(const KvgSpoolOptions *options)
     spool->max_age_us = options->max_age_ms * 1000;
     spool->move_after_us =
         (options->move_after_ms != 0 ? options->move_after_ms : DEFAULT_MOVE_AFTER_MS) * 1000;
+    spool->held_open_us = CLAMP(spool->keep_us / 8, spool->move_after_us / 2, HELD_OPEN_MAX_US);
+    if (spool->keep_us == 0)
+        spool->held_open_us = HELD_OPEN_MAX_US;
     spool->system = options->system != NULL ? options->system : &kvg_spool_system;
     spool->on_data = options->on_data;
     spool->user_data = options->user_data;
@@ -180,6 +191,9 @@ spool_new(const KvgSpoolOptions *options)
     spool->shared.fragments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolFragment));
     spool->shared.segments = g_array_new(FALSE, FALSE, sizeof(KvgSpoolSegment));
     spool->shared.doomed = g_array_new(FALSE, FALSE, sizeof(KvgSpoolDoomed));
+    spool->shared.queue = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    spool->shared.queue_place = 1;
+    kvg_releases_init(&spool->shared.releases);
     spool->shared.next_fragment = 1;
     pthread_mutex_init(&spool->lock, NULL);
     return spool;
@@ -199,6 +213,8 @@ spool_free(KvgSpool *spool)
     g_array_unref(spool->shared.fragments);
     g_array_unref(spool->shared.segments);
     g_array_unref(spool->shared.doomed);
+    g_array_unref(spool->shared.queue);
+    kvg_releases_clear(&spool->shared.releases);
     pthread_mutex_destroy(&spool->lock);
     kvg_fd_clear(&spool->lock_fd); /* last: now another process may open the folder */
     for (KvgSpoolPlace place = 0; place < KVG_SPOOL_N_PLACES; place++)
@@ -264,7 +280,9 @@ void
 kvg_spool_persisted(KvgSpool *spool, uint64_t fragment)
 {
     pthread_mutex_lock(&spool->lock);
-    if (fragment > spool->shared.persisted) {
+    if (spool->has_queue) {
+        kvg_spool_queue_persisted(spool, fragment);
+    } else if (fragment > spool->shared.persisted) {
         spool->shared.persisted = fragment;
         spool->shared.is_cursor_dirty = true;
         while (kvg_spool_count(spool) > 0 && kvg_spool_at(spool, 0)->number <= fragment &&
@@ -290,7 +308,12 @@ kvg_spool_get_stats(KvgSpool *spool, KvgSpoolStats *stats)
         .evicted_frames = spool->shared.evicted_frames,
         .torn_records = spool->shared.torn_records,
         .cut_records = spool->shared.cut_records,
+        .unasked_fragments = spool->shared.unasked_fragments,
+        .unasked_frames = spool->shared.unasked_frames,
     };
+    stats->first_wanted = stats->oldest_fragment;
+    stats->last_wanted = stats->newest_fragment;
+    kvg_spool_queue_stats(spool, stats);
     memcpy(stats->bytes_in, spool->shared.bytes_in, sizeof stats->bytes_in);
     memcpy(stats->trouble, spool->shared.trouble, sizeof stats->trouble);
     memcpy(stats->failures, spool->shared.failures, sizeof stats->failures);

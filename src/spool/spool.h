@@ -26,6 +26,9 @@ typedef struct {
     uint64_t memory_limit_bytes; /* tier auto: most bytes in tmpfs; 0: 32 MiB or half the limit */
     uint32_t segment_bytes;      /* 0: a sixteenth of the limit, at most 16 MiB */
     int64_t max_age_ms;    /* older fragments are evicted; 0: kept until the limit is reached */
+    bool hold;             /* fragments wait to be asked for: kvg_spool_release() */
+    int64_t keep_ms;       /* hold: those not asked for are evicted so long after they were begun;
+                              0: when the limit is reached */
     int64_t move_after_ms; /* tier auto: 0: 5000 */
     /* Called with no lock held, on the writer's thread, after each record that a reader may want.
      */
@@ -66,6 +69,24 @@ bool kvg_spool_put_tag(KvgSpool *spool, const char *name, const char *value, GEr
     G_GNUC_WARN_UNUSED_RESULT;
 /* Ends the open fragment, if any; on disk the keeper syncs it soon. */
 bool kvg_spool_end_fragment(KvgSpool *spool, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* ---- holding ---- */
+
+/* A spool with @hold keeps each fragment until it is asked for, or evicts it. What was recorded
+ * without is asked for from the beginning. While such fragments are there, readers do not go by the
+ * numbers of fragments but by *places*, which count what is asked for in the order in which that
+ * happened; where this header says fragment of a reader's event, of kvg_spool_seek() and of
+ * kvg_spool_persisted(), it is the place then. */
+
+/* Asks for all fragments that have a part in @range, those to come included. A range with the same
+ * @id that is not done yet grows. KVG_ERROR_INVALID, or KVG_ERROR_NO_SPACE if there are too many.
+ * The keeper stores it at once. Thread: any. */
+bool kvg_spool_release(KvgSpool *spool, const char *id, const KvgTimeRange *range, GError **error)
+    G_GNUC_WARN_UNUSED_RESULT;
+/* What was asked for, oldest first; some of those that are done are remembered (g_free). */
+KvgRelease *kvg_spool_list_releases(KvgSpool *spool, size_t *n);
+/* The times of what is in the spool, ascending (g_free). */
+KvgTimeRange *kvg_spool_list_held(KvgSpool *spool, size_t *n);
 
 /* ---- readers: each with a position of its own; one thread per reader ---- */
 
@@ -132,8 +153,12 @@ typedef struct {
     uint64_t newest_fragment;              /* newest begun; 0: none */
     bool fragment_open;
     uint64_t n_fragments;
-    uint64_t evicted_fragments, evicted_frames;
-    uint64_t torn_records; /* places that are damaged */
+    uint64_t first_wanted, last_wanted;         /* places to go up; without places: as above */
+    bool is_releasing;                          /* more may be asked for by what is recorded next */
+    uint64_t held_fragments, held_bytes;        /* not asked for */
+    uint64_t unasked_fragments, unasked_frames; /* evicted without having been asked for */
+    uint64_t evicted_fragments, evicted_frames; /* that should have gone up */
+    uint64_t torn_records;                      /* places that are damaged */
     uint64_t
         cut_records; /* last records of segments that are not all there, as a crash leaves them */
     KvgSpoolTrouble trouble[KVG_SPOOL_N_PLACES]; /* now */

@@ -37,6 +37,7 @@ kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
     const uint64_t number = spool->shared.next_fragment;
     pthread_mutex_unlock(&spool->lock);
     KvgRecord record = {.kind = KVG_RECORD_BEGIN,
+                        .held = spool->holds,
                         .fragment = number,
                         .time = {timecode_ms, spool->system->wall_ms()}};
     if (!kvg_spool_append(spool, &record, NULL, error))
@@ -46,6 +47,8 @@ kvg_spool_begin_fragment(KvgSpool *spool, int64_t timecode_ms, GError **error)
                                        .start = spool->writer.offset,
                                        .end = spool->writer.offset,
                                        .timecode_ms = timecode_ms,
+                                       .end_ms = timecode_ms,
+                                       .is_held = spool->holds,
                                        .begun_us = spool->system->mono_us(),
                                        .tracks = g_bytes_ref(spool->writer.tracks)};
     pthread_mutex_lock(&spool->lock);
@@ -72,18 +75,28 @@ open_number(KvgSpool *spool, bool *is_followed)
 static void
 grow_fragment(KvgSpool *spool, const KvgFrame *frame, GBytes *copy)
 {
+    bool is_wanted = true;
     pthread_mutex_lock(&spool->lock);
     KvgSpoolFragment *fragment = kvg_spool_open_fragment(spool);
     if (fragment != NULL) {
+        const uint64_t len = spool->writer.offset - fragment->end;
         if (copy != NULL)
             kvg_spool_recent_put(&spool->shared.recent, fragment->number,
                                  fragment->end - fragment->start, frame, g_bytes_ref(copy));
-        spool->shared.bytes_live += spool->writer.offset - fragment->end;
+        spool->shared.bytes_live += len;
         fragment->end = spool->writer.offset;
         fragment->n_frames += frame != NULL;
+        if (frame != NULL)
+            fragment->end_ms =
+                kvg_spool_end_ms(fragment->end_ms, frame->pts_us, frame->duration_us);
+        spool->shared.newest_end_ms = fragment->end_ms;
+        spool->shared.bytes_wanted += fragment->place != 0 ? len : 0;
+        if (spool->has_queue)
+            is_wanted = kvg_spool_judge_open(spool, fragment);
     }
     pthread_mutex_unlock(&spool->lock);
-    tell_readers(spool);
+    if (is_wanted)
+        tell_readers(spool);
 }
 
 bool

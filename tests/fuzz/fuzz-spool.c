@@ -22,7 +22,7 @@ seal(uint8_t *data, size_t size)
 {
     if (size < KVG_SEGMENT_HEAD_BYTES)
         return;
-    kvg_segment_write_head(1, data);
+    kvg_segment_write_head(KVG_SEGMENT_VERSION, 1, data);
     for (size_t at = KVG_SEGMENT_HEAD_BYTES; size - at >= KVG_RECORD_HEAD_BYTES;) {
         uint8_t *head = data + at;
         at += KVG_RECORD_HEAD_BYTES;

@@ -41,15 +41,21 @@ put_fragments(KvgSpool *spool, unsigned from, unsigned to)
 }
 
 static KvgSpool *
-open_spool(const Fixture *f, const char *name)
+open_mode(const Fixture *f, const char *name, bool hold)
 {
     g_autofree char *path = g_build_filename(f->spools, name, NULL);
     g_autofree char *memory = kvg_spool_memory_folder(f->memory, f->spools, name);
-    const KvgSpoolOptions options = {.path = path, .memory_path = memory};
+    const KvgSpoolOptions options = {.path = path, .memory_path = memory, .hold = hold};
     g_autoptr(GError) error = NULL;
     KvgSpool *spool = kvg_spool_open(&options, &error);
     g_assert_no_error(error);
     return spool;
+}
+
+static KvgSpool *
+open_spool(const Fixture *f, const char *name)
+{
+    return open_mode(f, name, false);
 }
 
 static void
@@ -170,6 +176,33 @@ test_list(Fixture *f, const void *data)
     g_assert_null(strstr(text, "dock"));
 }
 
+static void
+test_list_held(Fixture *f, const void *data)
+{
+    g_autoptr(KvgSpool) spool = open_mode(f, "door", true);
+    put_tracks(spool, "V_MPEG4/ISO/AVC");
+    put_fragments(spool, 1, 3);
+    const KvgTimeRange range = {1700000002000, 1700000003000};
+    g_assert_true(kvg_spool_release(spool, "bell", &range, NULL));
+    kvg_spool_settle(spool);
+    g_autoptr(json_t) json = run_json(f, "list door --output json", 0);
+    const json_t *door = json_array_get(json_object_get(json, "spools"), 0);
+    g_assert_cmpint(kvg_json_get_int(door, "held_fragments", -1), ==, 2);
+    const json_t *here = json_array_get(json_object_get(door, "here"), 0);
+    g_assert_cmpint(json_integer_value(json_array_get(here, 0)), ==, 1700000001000);
+    g_assert_cmpint(json_integer_value(json_array_get(here, 1)), ==, 1700000003160);
+    const json_t *asked = json_array_get(json_object_get(door, "asked_for"), 0);
+    g_assert_cmpstr(kvg_json_get_string(asked, "id"), ==, "bell");
+    g_assert_cmpint(kvg_json_get_int(asked, "waiting", -1), ==, 1);
+    g_autofree char *text = NULL;
+    size_t len;
+    g_assert_cmpint(run(f, "list", &text, &len), ==, 0);
+    g_assert_nonnull(strstr(text, "here       2023-11-14T22:13:21Z to 2023-11-14T22:13:23Z"));
+    g_assert_nonnull(strstr(text, "(bell): 0 uploaded, 1 waiting"));
+    g_free(text);
+    g_assert_cmpint(run(f, "verify door", &text, &len), ==, 0);
+}
+
 /* One flipped byte in a file that is synced: the fragment it is in cannot be read. */
 static void
 test_verify(Fixture *f, const void *data)
@@ -273,6 +306,7 @@ main(int argc, char **argv)
     g_log_set_writer_func(g_log_writer_standard_streams, NULL, NULL);
 #define ADD(name, test) g_test_add("/cli/spool/" name, Fixture, NULL, set_up, test, tear_down)
     ADD("list", test_list);
+    ADD("list/held", test_list_held);
     ADD("verify", test_verify);
     ADD("export", test_export);
     ADD("export-tracks", test_export_tracks);

@@ -612,6 +612,185 @@ test_bandwidth(Fixture *x, gconstpointer unused)
     expect_all(x);
 }
 
+/* ---- holding ---- */
+
+static void
+release(Fixture *x, const char *id, int64_t from_ms, int64_t to_ms)
+{
+    g_autoptr(GError) error = NULL;
+    const KvgTimeRange range = {from_ms, to_ms};
+    g_assert_true(kvg_stream_release(x->stream, id, &range, &error));
+    g_assert_no_error(error);
+}
+
+static KvgRelease
+wait_release_done(Fixture *x, const char *id)
+{
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    while (g_get_monotonic_time() < until_us) {
+        size_t n;
+        g_autofree KvgRelease *list = kvg_stream_list_releases(x->stream, &n);
+        for (size_t i = 0; i < n; i++) {
+            if (strcmp(list[i].id, id) == 0 && list[i].is_done)
+                return list[i];
+        }
+        g_usleep(5000);
+    }
+    g_error("release '%s' is not done", id);
+}
+
+static void
+wait_state(Fixture *x, KvgStreamState state)
+{
+    KvgStreamStats stats;
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        kvg_stream_get_stats(x->stream, &stats);
+        g_usleep(5000);
+    } while (stats.state != state && g_get_monotonic_time() < until_us);
+    g_assert_cmpstr(kvg_stream_state_to_string(stats.state), ==, kvg_stream_state_to_string(state));
+}
+
+/* The seconds since the first frame of what has been persisted, in the order in which it came. */
+static void
+expect_order(Fixture *x, const char *expected)
+{
+    GString *order = g_string_new(NULL);
+    pthread_mutex_lock(&x->service.lock);
+    for (guint i = 0; i < x->service.order->len; i++)
+        g_string_append_printf(
+            order, "%s%d", i > 0 ? " " : "",
+            (int)(g_array_index(x->service.order, int64_t, i) / 1000 - INT64_C(1700000000)));
+    pthread_mutex_unlock(&x->service.lock);
+    g_assert_cmpstr(order->str, ==, expected);
+    g_string_free(order, TRUE);
+}
+
+static const int64_t t0_ms = INT64_C(1700000000) * 1000;
+
+/* Nothing is connected until a range is asked for; that, and nothing else, goes up with its own
+ * times; one before it in a session of its own; and nothing is connected again. */
+static void
+test_hold(Fixture *x, gconstpointer unused)
+{
+    x->options.hold = true;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 20 * GOP);
+    wait_state(x, KVG_STREAM_HOLDING);
+    g_usleep(200000);
+    g_assert_cmpuint(x->service.n_describe + x->service.n_endpoint + x->service.n_put, ==, 0);
+    KvgStreamStats stats;
+    kvg_stream_get_stats(x->stream, &stats);
+    g_assert_cmpuint(stats.held_fragments, ==, 20);
+    g_assert_cmpuint(stats.spool_bytes, ==, 0);
+    g_assert_cmpint(stats.credentials_expire_wall_ms, ==, 0);
+
+    release(x, "a", t0_ms + 10000, t0_ms + 13000);
+    g_assert_cmpuint(wait_release_done(x, "a").fragments, ==, 3);
+    release(x, "b", t0_ms + 2500, t0_ms + 3500);
+    g_assert_cmpuint(wait_release_done(x, "b").fragments, ==, 2);
+    expect_order(x, "10 11 12 2 3");
+    wait_state(x, KVG_STREAM_HOLDING);
+    g_assert_cmpuint(x->service.n_put, ==, 2);
+    kvg_stream_get_stats(x->stream, &stats);
+    g_assert_cmpuint(stats.frames_persisted, ==, 5 * GOP);
+    g_assert_cmpuint(stats.frames_dropped + stats.frames_not_asked_for, ==, 0);
+    g_assert_cmpuint(stats.held_fragments, ==, 15);
+
+    /* The rest as one range: what has gone up is not sent again. */
+    release(x, "rest", t0_ms, t0_ms + 60000);
+    close_stream(x);
+    expect_all(x);
+    expect_order(x, "10 11 12 2 3 0 1 4 5 6 7 8 9 13 14 15 16 17 18 19");
+}
+
+/* An event: from what was recorded before it to what comes after it, live, then no more. */
+static void
+test_hold_event(Fixture *x, gconstpointer unused)
+{
+    const int64_t now_ms = g_get_real_time() / 1000;
+    x->next_us = (now_ms - 8000) * 1000;
+    x->options.hold = true;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 8 * GOP);
+    release(x, "door", now_ms - 2500, now_ms + 2500);
+    for (unsigned i = 0; i < 8; i++) { /* each arrives while the session is open */
+        put_frames(x, GOP);
+        g_usleep(50000);
+    }
+    const KvgRelease door = wait_release_done(x, "door");
+    g_assert_cmpuint(door.fragments, ==, 6);
+    g_assert_cmpuint(door.n_missing, ==, 0);
+    wait_state(x, KVG_STREAM_HOLDING);
+    g_assert_cmpuint(x->service.n_put, ==, 1);
+    g_assert_cmpuint(g_hash_table_size(x->service.fragments), ==, 6);
+    g_assert_true(g_hash_table_contains(x->service.fragments, &(int64_t){now_ms - 3000}));
+    g_assert_true(g_hash_table_contains(x->service.fragments, &(int64_t){now_ms + 2000}));
+    close_stream(x);
+}
+
+/* Asked for while there is no network; the process ends; the next one uploads it. */
+static void
+test_hold_restart(Fixture *x, gconstpointer unused)
+{
+    service_stop(&x->service);
+    x->options.hold = true;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 10 * GOP);
+    release(x, "a", t0_ms + 4000, t0_ms + 6000);
+    g_autoptr(GError) error = NULL;
+    g_assert_false(kvg_stream_close(g_steal_pointer(&x->stream), 0, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_RETRY);
+    stop_producer(x);
+    service_start(&x->service);
+    start_producer(x);
+    const KvgRelease a = wait_release_done(x, "a");
+    g_assert_cmpuint(a.fragments, ==, 2);
+    expect_order(x, "4 5");
+    size_t n;
+    g_autofree KvgTimeRange *held = kvg_stream_list_held(x->stream, &n);
+    g_assert_cmpuint(n, ==, 2);
+    g_assert_cmpint(held[0].from_wall_ms, ==, t0_ms);
+    g_assert_cmpint(held[0].to_wall_ms, ==, t0_ms + 4000);
+    g_assert_cmpint(held[1].to_wall_ms, ==, t0_ms + 10000);
+    close_stream(x);
+    expect_order(x, "4 5");
+}
+
+static void
+test_hold_keep(Fixture *x, gconstpointer unused)
+{
+    x->options.hold = true;
+    x->options.hold_keep_ms = 300;
+    start_producer(x);
+    set_tracks(x, "avcc");
+    put_frames(x, 4 * GOP);
+    KvgStreamStats stats;
+    const int64_t until_us = g_get_monotonic_time() + WAIT_MS * 1000;
+    do {
+        g_usleep(10000);
+        kvg_stream_get_stats(x->stream, &stats);
+    } while (stats.fragments_not_asked_for < 3 && g_get_monotonic_time() < until_us);
+    g_assert_cmpuint(stats.frames_not_asked_for, ==, 3 * GOP); /* the fourth is open */
+    g_assert_cmpuint(stats.frames_dropped, ==, 0);
+    close_stream(x); /* waits for nothing */
+    g_assert_cmpuint(x->service.n_put, ==, 0);
+}
+
+static void
+test_hold_not(Fixture *x, gconstpointer unused)
+{
+    start_producer(x);
+    g_autoptr(GError) error = NULL;
+    const KvgTimeRange range = {1, 2};
+    g_assert_false(kvg_stream_release(x->stream, "a", &range, &error));
+    g_assert_error(error, KVG_ERROR, KVG_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "stream 'gate'"));
+}
+
 #define ADD(path, function)                                                                        \
     g_test_add("/producer/" path, Fixture, NULL, set_up, function, tear_down)
 
@@ -644,5 +823,10 @@ main(int argc, char **argv)
     ADD_DATA("live-first/beside", 0, test_live_first);
     ADD_DATA("live-first/in-turn", 1, test_live_first);
     ADD("bandwidth", test_bandwidth);
+    ADD("hold", test_hold);
+    ADD("hold/event", test_hold_event);
+    ADD("hold/restart", test_hold_restart);
+    ADD("hold/keep", test_hold_keep);
+    ADD("hold/not", test_hold_not);
     return g_test_run();
 }

@@ -29,6 +29,7 @@ step(Fixture *x, KvgSessionEvent event)
     event.now_us = x->now_us;
     event.oldest = x->oldest;
     event.newest = x->newest;
+    event.expects_more = x->expects_more;
     kvg_session_step(x->session, &event, &x->actions);
     if (x->actions.todo & KVG_SESSION_DO_PERSIST) {
         x->oldest = x->actions.persisted + 1;

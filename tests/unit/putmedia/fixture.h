@@ -11,6 +11,7 @@ typedef struct {
     KvgSessionOptions options;
     int64_t now_us;
     uint64_t oldest, newest; /* in the spool */
+    bool expects_more;
     KvgSessionActions actions;
 } Fixture;
 

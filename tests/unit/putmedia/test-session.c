@@ -636,6 +636,127 @@ test_late_news(Fixture *x, gconstpointer unused)
     expect_todo(x, KVG_SESSION_WAITING, 0);
     g_assert_cmpint(kvg_session_deadline_us(x->session), ==, until_us);
 }
+/* ---- holding ---- */
+
+static void
+start_holding(Fixture *x)
+{
+    kvg_session_free(x->session);
+    x->options.holds = true;
+    x->session = kvg_session_new(&x->options);
+    x->oldest = x->newest = 0;
+    STEP(x, .kind = KVG_SESSION_ON_START);
+}
+
+/* Nothing is asked for: nothing is fetched, nothing is connected, and nothing is due. */
+static void
+test_holding(Fixture *x, gconstpointer unused)
+{
+    start_holding(x);
+    expect_todo(x, KVG_SESSION_READY, 0);
+    g_assert_cmpstr(kvg_session_reason(x->session), ==, "holding; nothing is asked for");
+    g_assert_cmpint(kvg_session_deadline_us(x->session), ==, INT64_MAX);
+    STEP(x, .kind = KVG_SESSION_ON_DATA);
+    expect_todo(x, KVG_SESSION_READY, 0);
+    /* Then it is. */
+    x->oldest = 1;
+    x->newest = 3;
+    STEP(x, .kind = KVG_SESSION_ON_DATA);
+    expect_todo(x, KVG_SESSION_KEYS, KVG_SESSION_DO_FETCH_KEYS);
+    STEP(x, .kind = KVG_SESSION_ON_KEYS, .lifetime_ms = 3600000);
+    STEP(x, .kind = KVG_SESSION_ON_STREAM, .is_active = true, .retention_hours = 24);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_state(x, KVG_SESSION_CONNECT);
+    expect_calls(x, 1, 0);
+}
+
+/* The call ends with the last fragment that is asked for, unless more is expected. */
+static void
+test_holding_ends(Fixture *x, gconstpointer unused)
+{
+    start_holding(x);
+    x->oldest = x->newest = 1;
+    x->expects_more = true;
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_SEND);
+    send_fragment(x, 0, 2);
+    persist(x, 0, 1);
+    x->expects_more = false;
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    expect_state(x, KVG_SESSION_DRAINING);
+    persist(x, 0, 2);
+    end_call(x, 0);
+    expect_todo(x, KVG_SESSION_READY, 0);
+    expect_end(x, KVG_STREAM_END_IDLE, 1);
+    expect_calls(x, 0, 0);
+    /* And again, with what is known. */
+    pass_time(x, SECOND);
+    x->oldest = x->newest = 3;
+    STEP(x, .kind = KVG_SESSION_ON_DATA);
+    expect_todo(x, KVG_SESSION_CONNECT, 0);
+    expect_calls(x, 1, 0);
+}
+
+/* What is lost when the call ends is asked for still. */
+static void
+test_holding_lost(Fixture *x, gconstpointer unused)
+{
+    start_holding(x);
+    x->oldest = 1;
+    x->newest = 2;
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    send_fragment(x, 0, 2);
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    persist(x, 0, 1);
+    fail_call(x, 0, KVG_ERROR_RETRY, NULL);
+    expect_state(x, KVG_SESSION_WAITING);
+    pass_time(x, 20 * SECOND);
+    STEP(x, .kind = KVG_SESSION_ON_ENDPOINT);
+    expect_calls(x, 1, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 0), ==, 2);
+}
+
+/* An older range after a newer one: a session of its own. */
+static void
+test_holding_backwards(Fixture *x, gconstpointer unused)
+{
+    start_holding(x);
+    x->oldest = 1;
+    x->newest = 2;
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    STEP(x, .kind = KVG_SESSION_ON_BEGIN, .call = 0, .fragment = 2, .timecode_ms = 500);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    pass_time(x, SECOND);
+    expect_calls(x, 2, 0);
+    g_assert_cmpuint(kvg_session_start(x->session, 1), ==, 2);
+}
+
+/* A call that waits to follow is not needed when nothing more is asked for. */
+static void
+test_holding_rotation(Fixture *x, gconstpointer unused)
+{
+    start_holding(x);
+    x->oldest = x->newest = 1;
+    x->expects_more = true;
+    to_streaming(x);
+    send_fragment(x, 0, 1);
+    persist(x, 0, 1);
+    x->now_us += 41 * MINUTE;
+    STEP(x, .kind = KVG_SESSION_ON_DATA);
+    expect_calls(x, 2, 0);
+    x->expects_more = false;
+    STEP(x, .kind = KVG_SESSION_ON_EMPTY, .call = 0);
+    g_assert_cmpint(x->actions.admit, ==, KVG_ADMIT_STOP);
+    expect_calls(x, 0, 2);
+    end_call(x, 0);
+    expect_state(x, KVG_SESSION_READY);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -670,5 +791,10 @@ main(int argc, char **argv)
     ADD("close-unacknowledged", test_close_unacknowledged);
     ADD("close-with-nothing", test_close_with_nothing);
     ADD("late-news", test_late_news);
+    ADD("holding", test_holding);
+    ADD("holding/ends", test_holding_ends);
+    ADD("holding/lost", test_holding_lost);
+    ADD("holding/backwards", test_holding_backwards);
+    ADD("holding/rotation", test_holding_rotation);
     return g_test_run();
 }

@@ -13,7 +13,7 @@
 #define FRAMES 3
 #define LEN 400
 
-typedef enum { CREATE, WRITE, SYNC, SYNC_FOLDER, RENAME, UNLINK, CLAIM, PERSIST } Kind;
+typedef enum { CREATE, WRITE, SYNC, SYNC_FOLDER, RENAME, UNLINK, CLAIM, PERSIST, ASK } Kind;
 
 typedef struct {
     Kind kind;
@@ -22,7 +22,8 @@ typedef struct {
     uint64_t offset;   /* WRITE */
     GBytes *data;      /* WRITE */
     guint covers;      /* SYNC, SYNC_FOLDER: what is recorded up to here is safe */
-    uint64_t from, to; /* CLAIM: these fragments are synced; PERSIST: up to `to` */
+    uint64_t from, to; /* CLAIM: these fragments are synced; PERSIST: up to `to`;
+                          ASK: release number `to` is stored */
 } Op;
 
 /* ---- the record ---- */
@@ -311,6 +312,27 @@ sync_no_folder(const char *path)
     return 0;
 }
 
+/* Every release that was stored is known. */
+static void
+check_releases(const char *path, guint n)
+{
+    KvgSpoolSystem quick = test_system;
+    quick.fdatasync = sync_nothing;
+    quick.sync_folder = sync_no_folder;
+    const KvgSpoolOptions options = {.path = path, .hold = true, .system = &quick};
+    KvgSpool *spool = open_with(&options);
+    size_t n_found;
+    g_autofree KvgRelease *found = kvg_spool_list_releases(spool, &n_found);
+    for (guint i = 0; i < n; i++) {
+        const Op *op = &g_array_index(tape.ops, Op, i);
+        if (op->kind == ASK)
+            g_assert_cmpuint(n_found, >=, op->to);
+    }
+    for (size_t k = 0; k < n_found; k++)
+        g_assert_cmpuint(g_ascii_strtoull(found[k].id, NULL, 10), ==, k + 1);
+    close_spool(spool);
+}
+
 /* Every fragment that is claimed and not persisted is whole; nothing that is read is false. */
 static void
 check_disk(const char *path, guint n)
@@ -359,11 +381,30 @@ claim(KvgSpool *spool)
     }
 }
 
+/* Asks for a range of time, and notes it when it is stored. */
+static void
+ask(KvgSpool *spool, uint64_t number)
+{
+    g_autofree char *id = g_strdup_printf("%" G_GUINT64_FORMAT, number);
+    const KvgTimeRange range = {(int64_t)number * 1000, (int64_t)number * 1000 + 500};
+    g_assert_true(kvg_spool_release(spool, id, &range, NULL));
+    kvg_spool_settle(spool);
+    note((Op){.kind = ASK, .to = number});
+}
+
 static void
 record_run(const KvgSpoolOptions *options, GRand *random)
 {
     KvgSpool *spool = open_with(options);
     put_tracks(spool, "x");
+    for (uint64_t fragment = 1; options->hold && fragment <= 20; fragment++) {
+        put_fragment(spool, fragment, FRAMES, LEN);
+        ask(spool, fragment);
+    }
+    if (options->hold) {
+        close_spool(spool);
+        return;
+    }
     for (uint64_t fragment = 1; fragment <= 40; fragment++) {
         put_fragment(spool, fragment, FRAMES, LEN);
         test_pass_time(g_rand_int_range(random, 0, 2500));
@@ -381,7 +422,7 @@ record_run(const KvgSpoolOptions *options, GRand *random)
 }
 
 static void
-cut_power(Fixture *f, KvgSpoolTier tier)
+cut_power(Fixture *f, KvgSpoolTier tier, bool hold)
 {
     GRand *random = g_rand_new_with_seed(11);
     g_autofree char *disk = folder(f, "disk/cam"), *memory = folder(f, "memory/x/cam");
@@ -391,6 +432,7 @@ cut_power(Fixture *f, KvgSpoolTier tier)
                                      .memory_path = memory,
                                      .tier = tier,
                                      .segment_bytes = 5000,
+                                     .hold = hold,
                                      .system = &system};
     start_tape(disk);
     record_run(&options, random);
@@ -400,7 +442,10 @@ cut_power(Fixture *f, KvgSpoolTier tier)
             const Dice dice = {random, chances[i]};
             g_autoptr(GArray) files = make_disk(n, &dice);
             write_disk(copy, files);
-            check_disk(copy, n);
+            if (hold)
+                check_releases(copy, n);
+            else
+                check_disk(copy, n);
         }
     }
     g_test_message("tier %s: %u operations, %u disks", kvg_spool_tier_to_string(tier),
@@ -412,13 +457,21 @@ cut_power(Fixture *f, KvgSpoolTier tier)
 static void
 test_disk(Fixture *f, const void *data)
 {
-    cut_power(f, KVG_SPOOL_TIER_DISK);
+    cut_power(f, KVG_SPOOL_TIER_DISK, false);
 }
 
 static void
 test_auto(Fixture *f, const void *data)
 {
-    cut_power(f, KVG_SPOOL_TIER_AUTO);
+    cut_power(f, KVG_SPOOL_TIER_AUTO, false);
+}
+
+static void
+test_hold(Fixture *f, const void *data)
+{
+    cut_power(f, KVG_SPOOL_TIER_DISK, true);
+    g_assert_true(kvg_dir_remove(f->root, NULL));
+    cut_power(f, KVG_SPOOL_TIER_AUTO, true);
 }
 
 int
@@ -427,5 +480,6 @@ main(int argc, char **argv)
     init_tests(&argc, &argv);
     ADD("power/disk", test_disk);
     ADD("power/auto", test_auto);
+    ADD("power/hold", test_hold);
     return run_tests();
 }

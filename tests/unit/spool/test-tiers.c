@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "fixture.h"
 #include "os/file.h"
+#include "spool/record.h"
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <kvg/error.h>
@@ -337,7 +338,7 @@ test_newer_version(Fixture *f, const void *data)
     size_t len;
     g_assert_true(g_file_get_contents(path, &before, &len, NULL));
     g_autofree char *after = g_memdup2(before, len);
-    after[5] = 2;
+    after[5] = KVG_SEGMENT_VERSION + 1;
     g_assert_true(g_file_set_contents(path, after, (gssize)len, NULL));
     spool = open_with(&p.options); /* a wrong checksum is damage, not a version */
     g_assert_cmpuint(read_rest(spool, LEN), ==, 3 * FRAMES);
