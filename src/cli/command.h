@@ -14,6 +14,7 @@ int kvg_cmd_doctor(int argc, char **argv);
 int kvg_cmd_check(int argc, char **argv);
 int kvg_cmd_demo(int argc, char **argv);
 int kvg_cmd_explain(int argc, char **argv);
+int kvg_cmd_import(int argc, char **argv);
 int kvg_cmd_panorama(int argc, char **argv); /* a table of its own */
 int kvg_cmd_panorama_nodes(int argc, char **argv);
 int kvg_cmd_panorama_signal(int argc, char **argv);

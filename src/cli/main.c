@@ -16,6 +16,7 @@ static const KvgCommand commands[] = {
     {"destroy", "delete what provision created", kvg_cmd_destroy},
     {"doctor", "find the first broken link between cameras and their video", kvg_cmd_doctor},
     {"camera", "show cameras, switch them on and off, tune them", kvg_cmd_camera},
+    {"import", "make a configuration from an AWS Panorama application", kvg_cmd_import},
     {"panorama", "what AWS Panorama's calls did: nodes, signals, instances", kvg_cmd_panorama},
     {"play", "print the HLS URL of a camera", kvg_cmd_play},
     {"spool", "list, verify or export what is not persisted yet", kvg_cmd_spool},

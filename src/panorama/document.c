@@ -255,14 +255,13 @@ static const KvgShape media_port = SHAPE("a port of type media", media_port_memb
 #define SCALAR_PORT(type, default_kind, is_open, ...)                                              \
     static const KvgShapeMember type##_port_members[] = {                                          \
         PORT_MEMBERS,                                                                              \
-        {.name = "default", .kind = default_kind, __VA_ARGS__},                                    \
+        {.name = "default", .kind = default_kind, .hides = true, __VA_ARGS__},                     \
         {.name = "constraintRegex", .kind = KVG_SHAPE_STRING, .least = 1, .most = 255},            \
         {.name = "reference", .kind = KVG_SHAPE_BOOLEAN},                                          \
         TEXT_MEMBER("referenceSource"),                                                            \
     };                                                                                             \
     static const KvgShape type##_port = {"a port of type " #type, type##_port_members,             \
-                                         G_N_ELEMENTS(type##_port_members), .open = is_open,       \
-                                         .hides = is_open}
+                                         G_N_ELEMENTS(type##_port_members), .open = is_open}
 SCALAR_PORT(boolean, KVG_SHAPE_BOOLEAN, false);
 SCALAR_PORT(int32, KVG_SHAPE_INTEGER, false, .least = G_MININT32, .most = G_MAXINT32);
 SCALAR_PORT(float32, KVG_SHAPE_NUMBER, false);
@@ -333,10 +332,9 @@ static const KvgShapeMember package_root_members[] = {
 
 static const KvgShapeMember variable_members[] = {
     {.name = "name", .kind = KVG_SHAPE_STRING, .required = true, .least = 1},
-    {.name = "value", .kind = KVG_SHAPE_STRING, .required = true},
+    {.name = "value", .kind = KVG_SHAPE_STRING, .required = true, .hides = true},
 };
-static const KvgShape variable = {"a variable of the environment", variable_members,
-                                  G_N_ELEMENTS(variable_members), .hides = true};
+static const KvgShape variable = SHAPE("a variable of the environment", variable_members);
 static const KvgShapeMember entry_members[] = {
     TEXT_MEMBER("path"),
     TEXT_MEMBER("name"),
@@ -385,12 +383,11 @@ check_entry(const json_t *root, const char *file, KvgProblems *problems)
 
 #define TEMPLATE_MEMBER(member)                                                                    \
     {                                                                                              \
-        .name = member, .kind = KVG_SHAPE_STRING, .least = 1, .most = 255                          \
+        .name = member, .kind = KVG_SHAPE_STRING, .least = 1, .most = 255, .hides = true           \
     }
 static const KvgShapeMember template_members[] = {
     TEMPLATE_MEMBER("Username"), TEMPLATE_MEMBER("Password"), TEMPLATE_MEMBER("StreamUrl")};
-static const KvgShape template_shape = {"a camera's template", template_members,
-                                        G_N_ELEMENTS(template_members), .hides = true};
+static const KvgShape template_shape = SHAPE("a camera's template", template_members);
 
 static void
 check_cameras(const json_t *root, const char *file, KvgProblems *problems)

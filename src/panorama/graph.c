@@ -239,7 +239,7 @@ read_includes(const KvgGraphDocument *document)
                 &g_array_index(document->reading->includes, KvgGraphInclude, j);
             if (former->scope != document->scope || strcmp(former->name, include.name) != 0)
                 continue;
-            g_autofree char *path = g_strdup_printf("%s.packages[%zu]", document->root, i);
+            g_autofree char *path = g_strdup_printf("%s.packages[%zu].name", document->root, i);
             kvg_graph_report(document, KVG_PROBLEM_ERROR, path, json_object_get(json, "name"),
                              "it is listed twice");
         }

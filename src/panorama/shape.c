@@ -114,12 +114,11 @@ check_items(const Check *check, const KvgShapeMember *member, const json_t *list
 
 static void
 check_member(const Check *check,
-             const KvgShape *shape,
              const KvgShapeMember *member,
              const json_t *value,
              const char *path)
 {
-    const json_t *show = shape->hides ? NULL : value;
+    const json_t *show = member->hides ? NULL : value;
     if (!is_kind(value, member->kind)) {
         report(check, path, show, "it must be %s", kind_words(member->kind));
         return;
@@ -157,7 +156,7 @@ check_object(const Check *check, const KvgShape *shape, const json_t *object, co
         g_autofree char *valid = g_utf8_make_valid(shown, -1);
         g_autofree char *member_path = g_strconcat(path, ".", valid, NULL);
         if (member != NULL)
-            check_member(check, shape, member, value, member_path);
+            check_member(check, member, value, member_path);
         else if (!shape->open)
             report(check, member_path, NULL, "%s has no such member", shape->noun);
     }

@@ -28,6 +28,7 @@ typedef struct {
     const KvgShape *shape;    /* of an object, or of the items of a list */
     /* Which of several shapes an object has; NULL: `shape`. */
     const KvgShape *(*choose)(const json_t *object);
+    bool hides; /* may be a secret: never shown */
 } KvgShapeMember;
 
 struct _KvgShape {
@@ -35,7 +36,6 @@ struct _KvgShape {
     const KvgShapeMember *members;
     size_t n_members;
     bool open;
-    bool hides; /* values may be secret: none is shown */
 };
 
 /* @path: of @object, "$" for the root. */
