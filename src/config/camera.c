@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "config/fingerprint.h"
+#include "config/mode_keys.h"
 
 #include <kvg/error.h>
 #include <string.h>
@@ -243,6 +244,25 @@ draft_video(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *t
     camera->passthrough = true;
 }
 
+static void
+draft_schedule(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    kvg_config_read_schedule(loader, key, node, &((Draft *)target)->camera.mode.schedule);
+}
+
+static void
+draft_zone(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    kvg_config_read_zone(loader, key, node, &((Draft *)target)->camera.mode.schedule);
+}
+
+static void
+draft_event(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
+{
+    kvg_config_read_table(loader, key, node, kvg_config_event_keys,
+                          &((Draft *)target)->camera.mode);
+}
+
 #define SECRET_ABOUT "in the first line of a file of mode 0600"
 
 const KvgConfigKey kvg_config_camera_keys[] = {
@@ -263,6 +283,18 @@ const KvgConfigKey kvg_config_camera_keys[] = {
      .about = "Length of a fragment; without it each key frame begins one"},
     {"video", KVG_CONFIG_MAPPING, .read = draft_video, .words = "passthrough", .keys = video_keys,
      .standard = "passthrough", .about = "Passed on as it comes, or encoded to this"},
+    {"mode", KVG_CONFIG_CHOICE, KVG_CONFIG_AT(Draft, camera.mode.kind), .words = KVG_MODE_WORDS,
+     .standard = "always", .about = "When it uploads"},
+    {"schedule", KVG_CONFIG_LIST, .read = draft_schedule, .pattern = KVG_WINDOW_PATTERN,
+     .about = "Windows in which it is on, like mon-fri 08:00-18:00"},
+    {"timezone", KVG_CONFIG_TEXT, .read = draft_zone,
+     .about = "Of the schedule, like Europe/Berlin; without it the machine's"},
+    {"event", KVG_CONFIG_MAPPING, .read = draft_event, .keys = kvg_config_event_keys,
+     .about = "What goes up around an event"},
+    {"keep", KVG_CONFIG_DURATION, KVG_CONFIG_AT(Draft, camera.mode.keep_ms), .least = 10000,
+     .remedy = "write a duration of at least 10s",
+     .about =
+         "How long recording waits to be asked for; without it 24h, of events pre_roll and 30s"},
     {.name = NULL}};
 
 /* Login of the camera: in the URL or in keys; the defaults only where neither says anything. */
@@ -321,6 +353,7 @@ kvg_config_visit_camera(KvgConfigLoader *loader,
     if (node->type == YAML_MAPPING_NODE && !draft.has_source)
         kvg_config_problem(loader, mark, key, "source is missing; add source: rtsp://HOST/PATH");
     settle_login(loader, key, mark, &draft, cameras->defaults);
+    kvg_config_settle_mode(loader, key, mark, node, &draft.camera.mode);
     g_autofree char *certificate = g_strconcat(name, ".cert.pem", NULL);
     g_autofree char *private_key = g_strconcat(name, ".private.key", NULL);
     draft.camera.certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
@@ -337,6 +370,7 @@ kvg_config_read_defaults(KvgConfigLoader *loader, yaml_node_t *node)
                               .width = 1280,
                               .height = 720,
                               .bitrate_bps = 1500000,
+                              .mode = {.pre_roll_ms = 10000, .post_roll_ms = 30000},
                               .retention_hours = 24}};
     if (node != NULL)
         kvg_config_read_table(loader, "defaults", node, KVG_CONFIG_DEFAULT_KEYS, &draft);

@@ -1,6 +1,7 @@
 /* kvg.yaml: read, checked as a whole, every problem reported at once with line and column. */
 #pragma once
 
+#include "config/mode.h"
 #include <glib.h>
 #include <kvg/spool.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@ typedef struct {
     uint32_t width, height, fps, bitrate_bps; /* encoding; defaults 1280, 720, 0 = source's, 1.5M */
     uint32_t fragment_ms;    /* 0 (default): a fragment per key frame; encoders make one a second */
     int64_t retention_hours; /* default 24 */
+    KvgConfigMode mode;
     char *certificate_path;  /* identity.directory/NAME.cert.pem */
     char *key_path;          /* identity.directory/NAME.private.key */
     unsigned line;           /* in the file */

@@ -112,6 +112,54 @@ test_defaults(void)
 }
 
 static void
+test_modes(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KvgConfig) config =
+        load("region: eu-central-1\n"
+             "defaults: { schedule: ['mon-fri 08:00-18:00', '* 22:00-06:00'], keep: 90s }\n"
+             "cameras:\n"
+             "  a: { source: 'test:' }\n"
+             "  b: { source: 'test:', mode: schedule }\n"
+             "  c: { source: 'test:', mode: schedule, schedule: ['sat 10:00-11:00'],\n"
+             "       timezone: Europe/Berlin }\n"
+             "  d: { source: 'test:', mode: event, event: { pre_roll: 20s, post_roll: 2m } }\n"
+             "  e: { source: 'test:', mode: on-demand, keep: 7d }\n",
+             &error);
+    g_assert_no_error(error);
+    const KvgConfigMode *mode = &kvg_config_find_camera(config, "a")->mode;
+    g_assert_cmpint(mode->kind, ==, KVG_MODE_ALWAYS);
+    mode = &kvg_config_find_camera(config, "b")->mode;
+    g_assert_cmpint(mode->kind, ==, KVG_MODE_SCHEDULE);
+    g_assert_cmpuint(mode->schedule.n_windows, ==, 2);
+    g_assert_cmpuint(mode->schedule.windows[0].days, ==, 0x1f);
+    g_assert_cmpstr(mode->schedule.zone, ==, "");
+    mode = &kvg_config_find_camera(config, "c")->mode;
+    g_assert_cmpuint(mode->schedule.n_windows, ==, 1);
+    g_assert_cmpuint(mode->schedule.windows[0].from_s, ==, 36000);
+    g_assert_cmpstr(mode->schedule.zone, ==, "Europe/Berlin");
+    mode = &kvg_config_find_camera(config, "d")->mode;
+    g_assert_cmpint(mode->kind, ==, KVG_MODE_EVENT);
+    g_assert_cmpint(mode->pre_roll_ms, ==, 20000);
+    g_assert_cmpint(mode->post_roll_ms, ==, 120000);
+    g_assert_cmpint(mode->keep_ms, ==, 90000);
+    mode = &kvg_config_find_camera(config, "e")->mode;
+    g_assert_cmpint(mode->kind, ==, KVG_MODE_ON_DEMAND);
+    g_assert_cmpint(mode->keep_ms, ==, INT64_C(7) * 24 * 3600 * 1000);
+
+    g_autoptr(KvgConfig) bare =
+        load("region: eu-central-1\ncameras:\n  d: { source: 'test:', mode: event }\n"
+             "  e: { source: 'test:', mode: on-demand }\n",
+             &error);
+    g_assert_no_error(error);
+    mode = &kvg_config_find_camera(bare, "d")->mode;
+    g_assert_cmpint(mode->pre_roll_ms, ==, 10000);
+    g_assert_cmpint(mode->post_roll_ms, ==, 30000);
+    g_assert_cmpint(mode->keep_ms, ==, 40000);
+    g_assert_cmpint(kvg_config_find_camera(bare, "e")->mode.keep_ms, ==, INT64_C(24) * 3600000);
+}
+
+static void
 test_environment(void)
 {
     g_setenv("KVG_TEST_HOST", "10.1.2.3", TRUE);
@@ -157,6 +205,30 @@ test_problems(void)
         {CAMERA "{ source: 'test:', video: { width: 0 } }\n", "width"},
         {CAMERA "{ source: 'test:', video: mpeg }\n", "video"},
         {CAMERA "{ source: 'test:', password_file: missing }\n", "missing"},
+        {CAMERA "{ source: 'test:', mode: never }\n",
+         "cameras.a.mode: 'never' is not valid; write always, schedule, on-demand or event"},
+        {CAMERA "{ source: 'test:', mode: schedule }\n", "add schedule: [\"mon-fri 08:00-18:00\"]"},
+        {CAMERA "{ source: 'test:', schedule: ['mon 08:00-09:00'] }\n",
+         "cameras.a.schedule: means nothing without mode: schedule"},
+        {CAMERA "{ source: 'test:', timezone: UTC }\n",
+         "cameras.a.timezone: means nothing without mode: schedule"},
+        {CAMERA "{ source: 'test:', mode: schedule, schedule: 'mon 08:00-09:00' }\n",
+         "write a list"},
+        {CAMERA "{ source: 'test:', mode: schedule, schedule: ['* 00:00-24:00', 'may 1'] }\n",
+         "cameras.a.schedule[1]: 'may 1': days are mon"},
+        {CAMERA "{ source: 'test:', mode: schedule, schedule: ['* 00:00-24:00'], timezone: X/Y }\n",
+         "no such time zone"},
+        {CAMERA "{ source: 'test:', event: { pre_roll: 1s } }\n",
+         "cameras.a.event: means nothing without mode: event"},
+        {CAMERA "{ source: 'test:', mode: event, event: { pre_roll: 2h } }\n", "up to 1h"},
+        {CAMERA "{ source: 'test:', mode: event, event: { post_roll: 0s } }\n", "from 1s to 1h"},
+        {CAMERA "{ source: 'test:', mode: event, event: { before: 1s } }\n",
+         "known here: pre_roll, post_roll"},
+        {CAMERA "{ source: 'test:', mode: event, event: { pre_roll: 1m }, keep: 30s }\n",
+         "pre_roll is longer than keep"},
+        {CAMERA "{ source: 'test:', keep: 1h }\n",
+         "cameras.a.keep: means nothing without mode: event or mode: on-demand"},
+        {CAMERA "{ source: 'test:', mode: on-demand, keep: 1s }\n", "at least 10s"},
         {CAMERA "{}\n", "source"},
         {CAMERA "[1, 2]\n", "cameras.a"},
         {"region: us-east-1\nspool: { limit: lots }\ncameras: { a: { source: 'test:' } }\n",
@@ -236,6 +308,7 @@ main(int argc, char **argv)
     folder = g_dir_make_tmp("kvg-config-XXXXXX", NULL);
     g_test_add_func("/config/whole", test_whole);
     g_test_add_func("/config/defaults", test_defaults);
+    g_test_add_func("/config/modes", test_modes);
     g_test_add_func("/config/environment", test_environment);
     g_test_add_func("/config/problems", test_problems);
     g_test_add_func("/config/all-at-once", test_all_at_once);
