@@ -110,17 +110,17 @@ static const KvgShapeMember node_members[] = {
 };
 static const KvgShape node_shape = SHAPE("a node of a package", node_members);
 
-#define PARAMETER(type, value_kind, ...)                                                           \
+#define PARAMETER(type, value_kind, lowest, highest)                                               \
     static const KvgShapeMember type##_members[] = {                                               \
         NODE_MEMBERS,                                                                              \
         {.name = "interface", .kind = KVG_SHAPE_STRING, .required = true},                         \
-        {.name = "value", .kind = value_kind, __VA_ARGS__},                                        \
+        {.name = "value", .kind = value_kind, .least = lowest, .most = highest},                   \
     };                                                                                             \
     static const KvgShape type##_shape = SHAPE("a parameter node of type " #type, type##_members)
-PARAMETER(boolean, KVG_SHAPE_BOOLEAN);
-PARAMETER(int32, KVG_SHAPE_INTEGER, .least = G_MININT32, .most = G_MAXINT32);
-PARAMETER(float32, KVG_SHAPE_NUMBER);
-PARAMETER(string, KVG_SHAPE_STRING);
+PARAMETER(boolean, KVG_SHAPE_BOOLEAN, 0, 0);
+PARAMETER(int32, KVG_SHAPE_INTEGER, G_MININT32, G_MAXINT32);
+PARAMETER(float32, KVG_SHAPE_NUMBER, 0, 0);
+PARAMETER(string, KVG_SHAPE_STRING, 0, 0);
 
 static const KvgShape *
 choose_node(const json_t *node)
@@ -252,20 +252,24 @@ static const KvgShapeMember media_port_members[] = {PORT_MEMBERS};
 static const KvgShape media_port = SHAPE("a port of type media", media_port_members);
 
 /* A default may be a camera's password. */
-#define SCALAR_PORT(type, default_kind, is_open, ...)                                              \
+#define SCALAR_PORT(type, default_kind, is_open, lowest, highest)                                  \
     static const KvgShapeMember type##_port_members[] = {                                          \
         PORT_MEMBERS,                                                                              \
-        {.name = "default", .kind = default_kind, .hides = true, __VA_ARGS__},                     \
+        {.name = "default",                                                                        \
+         .kind = default_kind,                                                                     \
+         .hides = true,                                                                            \
+         .least = lowest,                                                                          \
+         .most = highest},                                                                         \
         {.name = "constraintRegex", .kind = KVG_SHAPE_STRING, .least = 1, .most = 255},            \
         {.name = "reference", .kind = KVG_SHAPE_BOOLEAN},                                          \
         TEXT_MEMBER("referenceSource"),                                                            \
     };                                                                                             \
     static const KvgShape type##_port = {"a port of type " #type, type##_port_members,             \
                                          G_N_ELEMENTS(type##_port_members), .open = is_open}
-SCALAR_PORT(boolean, KVG_SHAPE_BOOLEAN, false);
-SCALAR_PORT(int32, KVG_SHAPE_INTEGER, false, .least = G_MININT32, .most = G_MAXINT32);
-SCALAR_PORT(float32, KVG_SHAPE_NUMBER, false);
-SCALAR_PORT(string, KVG_SHAPE_STRING, true);
+SCALAR_PORT(boolean, KVG_SHAPE_BOOLEAN, false, 0, 0);
+SCALAR_PORT(int32, KVG_SHAPE_INTEGER, false, G_MININT32, G_MAXINT32);
+SCALAR_PORT(float32, KVG_SHAPE_NUMBER, false, 0, 0);
+SCALAR_PORT(string, KVG_SHAPE_STRING, true, 0, 0);
 static const KvgShape strings_port = {"a port of type string[]", media_port_members,
                                       G_N_ELEMENTS(media_port_members), .open = true};
 

@@ -51,8 +51,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     g_array_append_val(sources.packages, package);
     g_autoptr(json_t) templates =
         kvg_document_parse(KVG_DOCUMENT_CAMERAS, "cameras.json", parts[3], lengths[3], &problems);
-    g_autoptr(json_t) descriptor = kvg_document_parse(KVG_DOCUMENT_DESCRIPTOR, "descriptor.json",
-                                                      parts[2], lengths[2], &problems);
+    json_decref(kvg_document_parse(KVG_DOCUMENT_DESCRIPTOR, "descriptor.json", parts[2], lengths[2],
+                                   &problems));
     g_autoptr(KvgGraph) graph = kvg_graph_new(&sources, &problems);
     if (graph != NULL)
         use(graph, templates, &problems);
