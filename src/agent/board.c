@@ -6,39 +6,13 @@
 struct _KvgBoard {
     pthread_mutex_t lock;
     GPtrArray *cameras; /* json_t, in the file's order; under lock */
+    json_t *reload;     /* NULL: never; under lock */
 };
 
 static void
 unref_json(void *data)
 {
     json_decref(data);
-}
-
-KvgBoard *
-kvg_board_new(const KvgConfig *config)
-{
-    KvgBoard *board = g_new0(KvgBoard, 1);
-    pthread_mutex_init(&board->lock, NULL);
-    board->cameras = g_ptr_array_new_with_free_func(unref_json);
-    for (guint i = 0; i < config->cameras->len; i++) {
-        const KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
-        g_autofree char *source = kvg_uri_redact(camera->source);
-        g_ptr_array_add(board->cameras,
-                        json_pack("{s:s, s:s, s:s, s:b, s:s}", "name", camera->name, "state",
-                                  camera->streaming ? "connecting" : "off", "reason", "starting",
-                                  "streaming", camera->streaming, "source", source));
-    }
-    return board;
-}
-
-void
-kvg_board_free(KvgBoard *board)
-{
-    if (board == NULL)
-        return;
-    g_ptr_array_unref(board->cameras);
-    pthread_mutex_destroy(&board->lock);
-    g_free(board);
 }
 
 static json_t *
@@ -52,6 +26,67 @@ find(const KvgBoard *board, const char *name)
     return NULL;
 }
 
+KvgBoard *
+kvg_board_new(const KvgConfig *config)
+{
+    KvgBoard *board = g_new0(KvgBoard, 1);
+    pthread_mutex_init(&board->lock, NULL);
+    board->cameras = g_ptr_array_new_with_free_func(unref_json);
+    kvg_board_reload(board, config);
+    return board;
+}
+
+void
+kvg_board_free(KvgBoard *board)
+{
+    if (board == NULL)
+        return;
+    g_ptr_array_unref(board->cameras);
+    json_decref(board->reload);
+    pthread_mutex_destroy(&board->lock);
+    g_free(board);
+}
+
+void
+kvg_board_reload(KvgBoard *board, const KvgConfig *config)
+{
+    GPtrArray *cameras = g_ptr_array_new_with_free_func(unref_json);
+    pthread_mutex_lock(&board->lock);
+    for (guint i = 0; i < config->cameras->len; i++) {
+        const KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
+        g_autofree char *source = kvg_uri_redact(camera->source);
+        json_t *known = json_incref(find(board, camera->name));
+        if (known == NULL)
+            known = json_pack("{s:s, s:s, s:s, s:b}", "name", camera->name, "state",
+                              camera->streaming ? "connecting" : "off", "reason", "starting",
+                              "streaming", camera->streaming);
+        json_object_set_new(known, "source", json_string(source));
+        g_ptr_array_add(cameras, known);
+    }
+    GPtrArray *before = board->cameras;
+    board->cameras = cameras;
+    pthread_mutex_unlock(&board->lock);
+    g_ptr_array_unref(before);
+}
+
+void
+kvg_board_set_reload(KvgBoard *board, const json_t *result)
+{
+    pthread_mutex_lock(&board->lock);
+    json_decref(board->reload);
+    board->reload = json_deep_copy(result);
+    pthread_mutex_unlock(&board->lock);
+}
+
+json_t *
+kvg_board_get_reload(KvgBoard *board)
+{
+    pthread_mutex_lock(&board->lock);
+    json_t *reload = board->reload != NULL ? json_deep_copy(board->reload) : json_null();
+    pthread_mutex_unlock(&board->lock);
+    return reload;
+}
+
 void
 kvg_board_update(KvgBoard *board, const json_t *report)
 {
@@ -60,15 +95,6 @@ kvg_board_update(KvgBoard *board, const json_t *report)
     if (camera != NULL)
         json_object_update(camera, (json_t *)(uintptr_t)report);
     pthread_mutex_unlock(&board->lock);
-}
-
-void
-kvg_board_set_state(KvgBoard *board, const char *name, const char *state, const char *reason)
-{
-    g_autoptr(json_t) report =
-        json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "name", name, "state", state, "reason", reason,
-                  "since_ms", 0, "fps", 0, "bitrate_bps", 0);
-    kvg_board_update(board, report);
 }
 
 json_t *

@@ -8,10 +8,14 @@ typedef struct _KvgBoard KvgBoard;
 
 KvgBoard *kvg_board_new(const KvgConfig *config);
 void kvg_board_free(KvgBoard *board);
-/* Merges a worker's report (its "name" says whose). */
+/* The cameras are those of @config from now on; what is known of one that stays is kept. */
+void kvg_board_reload(KvgBoard *board, const KvgConfig *config);
+/* How the configuration was read the last time, for GET /api/site: {"ok", "message", "at_ms",
+ * "added", "removed", "changed"}. */
+void kvg_board_set_reload(KvgBoard *board, const json_t *result);
+json_t *kvg_board_get_reload(KvgBoard *board); /* owned */
+/* Merges a report (its "name" says about which camera). */
 void kvg_board_update(KvgBoard *board, const json_t *report);
-/* The worker of @name is gone. */
-void kvg_board_set_state(KvgBoard *board, const char *name, const char *state, const char *reason);
 json_t *kvg_board_all(KvgBoard *board);                   /* {"cameras": [...]}; owned */
 json_t *kvg_board_get(KvgBoard *board, const char *name); /* one; NULL: unknown; owned */
 /* NULL: every camera that is switched on is live; else the names of those that are not (g_free). */

@@ -47,12 +47,14 @@ typedef struct {
 } Device;
 
 struct _KvgControl {
-    const KvgConfig *config;
+    KvgConfig *config; /* main thread */
     KvgControlChanged changed;
     void *user_data;
+    GMutex lock;
+    /* under lock, like what is marked so in the devices */
     char *path;
-    GPtrArray *devices;
-    GMutex lock; /* what is marked so in the devices, and the file */
+    json_t *saved; /* what is in the file, also of cameras that are not in the configuration now */
+    GPtrArray *devices; /* changed by the main thread alone */
 };
 
 /* ---- small things ---- */
@@ -72,6 +74,7 @@ set_json(json_t **field, json_t *value)
     *field = value;
 }
 
+/* lock is held */
 static Device *
 find_device(const KvgControl *control, const char *name)
 {
@@ -119,7 +122,7 @@ tell_main(Device *device)
 static void
 save(KvgControl *control)
 {
-    g_autoptr(json_t) cameras = json_object();
+    json_t *cameras = control->saved;
     for (guint i = 0; i < control->devices->len; i++) {
         const Device *device = g_ptr_array_index(control->devices, i);
         json_t *entry = json_pack("{s:o, s:I}", "settings", kvg_settings_to_json(&device->settings),
@@ -164,11 +167,9 @@ load(KvgControl *control)
                         error->message);
         return;
     }
-    for (guint i = 0; i < control->devices->len; i++) {
-        Device *device = g_ptr_array_index(control->devices, i);
-        load_device(device,
-                    json_object_get(json_object_get(file, "cameras"), device->camera->name));
-    }
+    const json_t *cameras = json_object_get(file, "cameras");
+    if (json_is_object(cameras))
+        set_json(&control->saved, json_deep_copy(cameras));
 }
 
 /* ---- talking to the shadow; lock is held ---- */
@@ -397,15 +398,15 @@ on_message(struct mosquitto *client, void *user_data, const struct mosquitto_mes
 static void *
 run_device(void *data)
 {
-    Device *device = data;
+    const Device *device = data;
+    struct mosquitto *client = device->client;
     KvgBackoff backoff = {.base_ms = 1000, .cap_ms = RECONNECT_MAX_S * 1000};
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
-    while (mosquitto_connect(device->client, device->host, device->port, KEEPALIVE_S) !=
-           MOSQ_ERR_SUCCESS)
+    while (mosquitto_connect(client, device->host, device->port, KEEPALIVE_S) != MOSQ_ERR_SUCCESS)
         g_usleep((gulong)kvg_backoff_next_ms(&backoff) * 1000);
-    mosquitto_loop_forever(device->client, KEEPALIVE_S * 1000, 1);
+    mosquitto_loop_forever(client, KEEPALIVE_S * 1000, 1);
     return NULL;
 }
 
@@ -485,17 +486,45 @@ kvg_control_connect(KvgControl *control)
 
 /* ---- public ---- */
 
+static Device *
+device_new(KvgControl *control, const KvgConfigCamera *camera)
+{
+    Device *device = g_new0(Device, 1);
+    device->control = control;
+    device->camera = camera;
+    device->topic = g_strdup_printf("$aws/things/%s/shadow", camera->name);
+    device->link = g_strdup("not connected to AWS IoT");
+    load_device(device, json_object_get(control->saved, camera->name));
+    return device;
+}
+
+/* Its thread may hold the lock until it is gone, so the lock must not be held here. */
+static void
+disconnect_device(Device *device)
+{
+    GMutex *lock = &device->control->lock;
+    g_mutex_lock(lock);
+    struct mosquitto *client = g_steal_pointer(&device->client);
+    device->connected = false;
+    g_mutex_unlock(lock);
+    if (client == NULL)
+        return;
+    mosquitto_disconnect(client);
+    pthread_cancel(device->thread);
+    pthread_join(device->thread, NULL);
+    mosquitto_destroy(client);
+    g_clear_pointer(&device->host, g_free);
+    g_mutex_lock(lock);
+    device->connected = false; /* the last it said may have been the opposite */
+    set_text(&device->link, "not connected to AWS IoT");
+    g_mutex_unlock(lock);
+}
+
 static void
 device_free(void *data)
 {
     Device *device = data;
-    if (device->client != NULL) {
-        mosquitto_disconnect(device->client);
-        pthread_cancel(device->thread);
-        pthread_join(device->thread, NULL);
-        mosquitto_destroy(device->client);
-    }
-    g_free(device->host);
+    disconnect_device(device);
     json_decref(device->pending);
     json_decref(device->ignored);
     json_decref(device->reported);
@@ -507,27 +536,58 @@ device_free(void *data)
     g_free(device);
 }
 
+/* The devices of @config instead of those there are; returns those that are no longer needed. */
+static GPtrArray *
+exchange_devices(KvgControl *control, KvgConfig *config)
+{
+    GPtrArray *devices = g_ptr_array_new_with_free_func(device_free);
+    g_mutex_lock(&control->lock);
+    for (guint i = 0; i < config->cameras->len; i++) {
+        const KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
+        Device *known = find_device(control, camera->name);
+        guint at;
+        if (known != NULL && g_ptr_array_find(control->devices, known, &at)) {
+            g_ptr_array_steal_index_fast(control->devices, at);
+            known->camera = camera;
+        }
+        g_ptr_array_add(devices, known != NULL ? known : device_new(control, camera));
+    }
+    GPtrArray *rest = control->devices;
+    control->devices = devices;
+    g_mutex_unlock(&control->lock);
+    return rest;
+}
+
 KvgControl *
-kvg_control_new(const KvgConfig *config, KvgControlChanged changed, void *user_data)
+kvg_control_new(KvgConfig *config, KvgControlChanged changed, void *user_data)
 {
     mosquitto_lib_init();
     KvgControl *control = g_new0(KvgControl, 1);
-    control->config = config;
+    control->config = kvg_config_ref(config);
     control->changed = changed;
     control->user_data = user_data;
     control->path = g_build_filename(config->identity_directory, "control.json", NULL);
+    control->saved = json_object();
     control->devices = g_ptr_array_new_with_free_func(device_free);
     g_mutex_init(&control->lock);
-    for (guint i = 0; i < config->cameras->len; i++) {
-        Device *device = g_new0(Device, 1);
-        device->control = control;
-        device->camera = g_ptr_array_index(config->cameras, i);
-        device->topic = g_strdup_printf("$aws/things/%s/shadow", device->camera->name);
-        device->link = g_strdup("not connected to AWS IoT");
-        g_ptr_array_add(control->devices, device);
-    }
     load(control);
+    g_ptr_array_unref(exchange_devices(control, config));
     return control;
+}
+
+void
+kvg_control_reload(KvgControl *control, KvgConfig *config, bool reconnects)
+{
+    for (guint i = 0; reconnects && i < control->devices->len; i++)
+        disconnect_device(g_ptr_array_index(control->devices, i));
+    g_ptr_array_unref(exchange_devices(control, config));
+    kvg_config_unref(control->config);
+    control->config = kvg_config_ref(config);
+    g_mutex_lock(&control->lock);
+    g_free(control->path);
+    control->path = g_build_filename(config->identity_directory, "control.json", NULL);
+    g_mutex_unlock(&control->lock);
+    kvg_control_connect(control);
 }
 
 void
@@ -537,7 +597,9 @@ kvg_control_free(KvgControl *control)
         return;
     g_ptr_array_unref(control->devices);
     g_mutex_clear(&control->lock);
+    json_decref(control->saved);
     g_free(control->path);
+    kvg_config_unref(control->config);
     g_free(control);
     mosquitto_lib_cleanup();
 }
@@ -545,8 +607,8 @@ kvg_control_free(KvgControl *control)
 void
 kvg_control_get(KvgControl *control, const char *camera, KvgSettings *settings)
 {
-    const Device *device = find_device(control, camera);
     g_mutex_lock(&control->lock);
+    const Device *device = find_device(control, camera);
     *settings = device != NULL ? device->settings : (KvgSettings){0};
     g_mutex_unlock(&control->lock);
 }
@@ -554,12 +616,12 @@ kvg_control_get(KvgControl *control, const char *camera, KvgSettings *settings)
 bool
 kvg_control_set(KvgControl *control, const char *camera, const json_t *change, GError **error)
 {
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
     Device *device = find_device(control, camera);
     if (device == NULL) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND, "there is no camera '%.128s'", camera);
         return false;
     }
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
     KvgSettings wanted = device->settings;
     g_autoptr(json_t) unknown = NULL;
     if (!kvg_settings_merge(&wanted, change, &unknown, error))
@@ -588,27 +650,23 @@ kvg_control_set(KvgControl *control, const char *camera, const json_t *change, G
 void
 kvg_control_report(KvgControl *control, const char *camera, const char *state, const char *reason)
 {
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
     Device *device = find_device(control, camera);
     if (device == NULL)
         return;
-    g_mutex_lock(&control->lock);
     set_text(&device->state, state);
     set_text(&device->reason, reason);
     send_reported(device);
-    g_mutex_unlock(&control->lock);
 }
 
 json_t *
 kvg_control_describe(KvgControl *control, const char *camera)
 {
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
     const Device *device = find_device(control, camera);
     if (device == NULL)
         return json_object();
-    g_mutex_lock(&control->lock);
-    json_t *described =
-        json_pack("{s:b, s:o, s:o, s:o}", "connected", device->connected, "reason",
-                  text_or_null(device->link), "problem", text_or_null(device->problem), "settings",
-                  kvg_settings_to_json(&device->settings));
-    g_mutex_unlock(&control->lock);
-    return described;
+    return json_pack("{s:b, s:o, s:o, s:o}", "connected", device->connected, "reason",
+                     text_or_null(device->link), "problem", text_or_null(device->problem),
+                     "settings", kvg_settings_to_json(&device->settings));
 }

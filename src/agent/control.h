@@ -15,8 +15,11 @@ typedef struct _KvgControl KvgControl;
 /* On the main context: the settings of @camera have changed. */
 typedef void (*KvgControlChanged)(const char *camera, void *user_data);
 
-/* Reads what is on disk. @config must outlive it. */
-KvgControl *kvg_control_new(const KvgConfig *config, KvgControlChanged changed, void *user_data);
+/* Reads what is on disk; keeps a reference to @config. */
+KvgControl *kvg_control_new(KvgConfig *config, KvgControlChanged changed, void *user_data);
+/* Takes a new configuration: connections of cameras that stay are kept, unless all shall be made
+ * anew. Settings are kept, also of a camera that is gone, for its return. Thread: main. */
+void kvg_control_reload(KvgControl *control, KvgConfig *config, bool reconnects);
 void kvg_control_free(KvgControl *control); /* NULL is fine */
 /* Connects those cameras that have a certificate; called again it connects those that have one now.
  * Does not wait for the network. Thread: main. */

@@ -10,7 +10,9 @@
 
 typedef enum { KVG_PACKET_GOT, KVG_PACKET_NONE, KVG_PACKET_CLOSED } KvgPacketRead;
 
-/* Reads one packet without waiting. What is not a JSON object is logged and left out (NONE). */
-KvgPacketRead kvg_packet_read(int fd, json_t **packet);
-/* False if the other side is gone, does not keep up, or @packet is too large: it is lost then. */
-bool kvg_packet_write(int fd, const json_t *packet);
+/* Reads one packet without waiting. What is not a JSON object is logged and left out (NONE).
+ * @with: (out) (optional): the descriptor that came with it, the caller's; -1: none did. */
+KvgPacketRead kvg_packet_read(int fd, json_t **packet, int *with);
+/* @with: -1, or a descriptor that goes along. False if the other side is gone, does not keep up, or
+ * @packet is too large: it is lost then. */
+bool kvg_packet_write(int fd, const json_t *packet, int with);

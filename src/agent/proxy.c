@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "config/keys.h"
 #include "os/log.h"
 #include <kvg/error.h>
 #include <pthread.h>
@@ -17,8 +18,9 @@
 #define TIMEOUT_MS 10000L
 #define MAX_IDLE 16
 
-/* A camera's session. */
+/* A camera's session; counted, for requests that run while the configuration changes. */
 typedef struct {
+    KvgConfig *config; /* holds `camera` */
     const KvgConfigCamera *camera;
     pthread_mutex_t lock; /* held over the calls that make a session: others wait for it */
     KvgCredentials *credentials;
@@ -30,14 +32,13 @@ typedef struct {
 } Session;
 
 struct _KvgProxy {
-    const KvgConfig *config;
-    GPtrArray *sessions;
     pthread_mutex_t lock;
-    GPtrArray *idle; /* CURL, with open connections; under lock */
+    GPtrArray *sessions; /* under lock */
+    GPtrArray *idle;     /* CURL, with open connections; under lock */
 };
 
 static void
-session_free(void *data)
+session_clear(void *data)
 {
     Session *session = data;
     pthread_mutex_destroy(&session->lock);
@@ -46,8 +47,16 @@ session_free(void *data)
     g_free(session->master);
     g_free(session->token);
     g_clear_error(&session->error);
-    g_free(session);
+    kvg_config_unref(session->config);
 }
+
+static void
+session_unref(void *session)
+{
+    if (session != NULL)
+        g_atomic_rc_box_release_full(session, session_clear);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_unref)
 
 static void
 cleanup_easy(void *data)
@@ -55,21 +64,61 @@ cleanup_easy(void *data)
     curl_easy_cleanup(data);
 }
 
+static Session *
+session_new(KvgConfig *config, const KvgConfigCamera *camera)
+{
+    Session *session = g_atomic_rc_box_new0(Session);
+    session->config = kvg_config_ref(config);
+    session->camera = camera;
+    pthread_mutex_init(&session->lock, NULL);
+    return session;
+}
+
+/* A new reference; NULL: there is no such camera. */
+static Session *
+find_session(KvgProxy *proxy, const char *name)
+{
+    Session *found = NULL;
+    pthread_mutex_lock(&proxy->lock);
+    for (guint i = 0; i < proxy->sessions->len && found == NULL; i++) {
+        Session *session = g_ptr_array_index(proxy->sessions, i);
+        if (strcmp(session->camera->name, name) == 0)
+            found = g_atomic_rc_box_acquire(session);
+    }
+    pthread_mutex_unlock(&proxy->lock);
+    return found;
+}
+
 KvgProxy *
-kvg_proxy_new(const KvgConfig *config)
+kvg_proxy_new(KvgConfig *config)
 {
     KvgProxy *proxy = g_new0(KvgProxy, 1);
-    proxy->config = config;
     pthread_mutex_init(&proxy->lock, NULL);
     proxy->idle = g_ptr_array_new_with_free_func(cleanup_easy);
-    proxy->sessions = g_ptr_array_new_with_free_func(session_free);
-    for (guint i = 0; i < config->cameras->len; i++) {
-        Session *session = g_new0(Session, 1);
-        session->camera = g_ptr_array_index(config->cameras, i);
-        pthread_mutex_init(&session->lock, NULL);
-        g_ptr_array_add(proxy->sessions, session);
-    }
+    proxy->sessions = g_ptr_array_new_with_free_func(session_unref);
+    kvg_proxy_reload(proxy, config);
     return proxy;
+}
+
+void
+kvg_proxy_reload(KvgProxy *proxy, KvgConfig *config)
+{
+    const char *site = config->fingerprints[KVG_CONFIG_SCOPE_CAMERAS];
+    GPtrArray *sessions = g_ptr_array_new_with_free_func(session_unref);
+    for (guint i = 0; i < config->cameras->len; i++) {
+        const KvgConfigCamera *camera = g_ptr_array_index(config->cameras, i);
+        Session *known = find_session(proxy, camera->name);
+        if (known != NULL && strcmp(known->config->fingerprints[KVG_CONFIG_SCOPE_CAMERAS], site)) {
+            session_unref(known);
+            known = NULL;
+        }
+        g_ptr_array_add(sessions, known != NULL ? known : session_new(config, camera));
+    }
+    pthread_mutex_lock(&proxy->lock);
+    GPtrArray *before = proxy->sessions;
+    proxy->sessions = sessions;
+    pthread_mutex_unlock(&proxy->lock);
+    g_ptr_array_unref(before);
 }
 
 void
@@ -139,17 +188,6 @@ kvg_proxy_rewrite(const char *playlist)
 
 /* ---- sessions ---- */
 
-static Session *
-find_session(KvgProxy *proxy, const char *name)
-{
-    for (guint i = 0; i < proxy->sessions->len; i++) {
-        Session *session = g_ptr_array_index(proxy->sessions, i);
-        if (strcmp(session->camera->name, name) == 0)
-            return session;
-    }
-    return NULL;
-}
-
 /* "https://h/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=T" into its parts. */
 static bool
 take_url(Session *session, const char *url, GError **error)
@@ -179,15 +217,15 @@ drop(Session *session)
 }
 
 static bool
-make_session(KvgProxy *proxy, Session *session, GError **error)
+make_session(Session *session, GError **error)
 {
     if (session->credentials == NULL)
-        session->credentials = kvg_agent_credentials(proxy->config, session->camera, error);
+        session->credentials = kvg_agent_credentials(session->config, session->camera, error);
     if (session->credentials == NULL)
         return false;
-    const KvgHlsRequest request = {.region = proxy->config->region,
-                                   .endpoint = proxy->config->endpoint,
-                                   .ca_path = proxy->config->ca_bundle,
+    const KvgHlsRequest request = {.region = session->config->region,
+                                   .endpoint = session->config->endpoint,
+                                   .ca_path = session->config->ca_bundle,
                                    .stream = session->camera->name,
                                    .expires_s = SESSION_S};
     g_autofree char *url = kvg_aws_hls_url(&request, session->credentials, error);
@@ -196,7 +234,7 @@ make_session(KvgProxy *proxy, Session *session, GError **error)
 
 /* The upstream URL of @file, or of the master playlist for "live.m3u8" (g_free). */
 static char *
-upstream_url(KvgProxy *proxy, Session *session, const char *file, const char *query, GError **error)
+upstream_url(Session *session, const char *file, const char *query, GError **error)
 {
     g_autofree char *url = NULL;
     pthread_mutex_lock(&session->lock);
@@ -205,7 +243,7 @@ upstream_url(KvgProxy *proxy, Session *session, const char *file, const char *qu
         drop(session);
     if (session->base == NULL && (session->error == NULL || now_ms - session->made_ms > RETRY_MS)) {
         g_clear_error(&session->error);
-        make_session(proxy, session, &session->error);
+        make_session(session, &session->error);
         session->made_ms = kvg_clock_mono_us() / 1000;
     }
     if (session->base != NULL)
@@ -256,7 +294,12 @@ on_body(char *data, size_t size, size_t n, void *user_data)
 
 /* The HTTP status; 0 and @error if there was no answer. */
 static long
-fetch(KvgProxy *proxy, const char *url, GString *body, char **type, GError **error)
+fetch(KvgProxy *proxy,
+      const char *ca_bundle,
+      const char *url,
+      GString *body,
+      char **type,
+      GError **error)
 {
     CURL *easy = take_easy(proxy);
     curl_easy_setopt(easy, CURLOPT_URL, url);
@@ -266,8 +309,8 @@ fetch(KvgProxy *proxy, const char *url, GString *body, char **type, GError **err
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "kvg/" KVG_VERSION);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, body);
-    if (proxy->config->ca_bundle != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, proxy->config->ca_bundle);
+    if (ca_bundle != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, ca_bundle);
     const CURLcode result = curl_easy_perform(easy);
     long status = 0;
     const char *sent_type = NULL;
@@ -318,8 +361,9 @@ relay(KvgProxy *proxy, Session *session, KvgHttpExchange *x, const char *file)
     g_autoptr(GError) error = NULL;
     g_autoptr(GString) body = g_string_new(NULL);
     g_autofree char *type = NULL;
-    g_autofree char *url = upstream_url(proxy, session, file, kvg_http_query(x), &error);
-    const long status = url != NULL ? fetch(proxy, url, body, &type, &error) : 0;
+    g_autofree char *url = upstream_url(session, file, kvg_http_query(x), &error);
+    const long status =
+        url != NULL ? fetch(proxy, session->config->ca_bundle, url, body, &type, &error) : 0;
     if (status == 0) {
         respond_error(x, error);
         return;
@@ -350,7 +394,7 @@ kvg_proxy_handle(KvgProxy *proxy, KvgHttpExchange *x, const char *rest)
 {
     const char *slash = strchr(rest, '/');
     g_autofree char *name = g_strndup(rest, slash != NULL ? (size_t)(slash - rest) : strlen(rest));
-    Session *session = find_session(proxy, name);
+    g_autoptr(Session) session = find_session(proxy, name);
     if (slash == NULL || session == NULL || !is_file(slash + 1)) {
         respond_message(x, 404, "there is no such camera or file");
         return;

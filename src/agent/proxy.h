@@ -7,7 +7,9 @@
 
 typedef struct _KvgProxy KvgProxy;
 
-KvgProxy *kvg_proxy_new(const KvgConfig *config); /* @config must outlive it */
+KvgProxy *kvg_proxy_new(KvgConfig *config);
+/* Takes a new configuration; sessions go on, unless keys of the site have changed. */
+void kvg_proxy_reload(KvgProxy *proxy, KvgConfig *config);
 void kvg_proxy_free(KvgProxy *proxy);
 /* Answers GET /play/NAME/FILE; @rest is what follows "/play/". Thread: the connection's. */
 void kvg_proxy_handle(KvgProxy *proxy, KvgHttpExchange *x, const char *rest);

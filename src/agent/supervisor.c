@@ -1,408 +1,298 @@
-/* kvg agent: reads the configuration, serves the API, and keeps worker processes alive that run the
- * cameras. No media code runs here, so nothing a camera sends can bring it down. */
+/* kvg agent: reads the configuration, again when it changes, serves the API, and has a fleet of
+ * worker processes run the cameras. No media code runs here, so nothing a camera sends can bring it
+ * down. */
 #include "agent/api.h"
 #include "agent/board.h"
 #include "agent/control.h"
-#include "agent/packet.h"
+#include "agent/fleet.h"
+#include "agent/lock.h"
 #include "agent/proxy.h"
+#include "agent/reload.h"
+#include "agent/watch.h"
 #include "agent/worker.h"
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "cli/command.h"
-#include "config/config.h"
+#include "config/diff.h"
+#include "config/snapshot.h"
+#include "os/file.h"
 #include "os/log.h"
-#include <errno.h>
+#include "os/notify.h"
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define LOG_DOMAIN "agent"
-#define CAMERAS_PER_WORKER 8
-#define WORKER_FD 3
-#define STOP_GRACE_S 20
-/* A worker that dies so often within a minute is split: one process a camera. */
-#define MAX_DEATHS 3
-#define DEATH_WINDOW_MS 60000
+#define LOCK_WAIT_MS 5000 /* for the workers of an agent that has just died */
+/* Cameras that were provisioned since are looked for so often. */
+#define CONTROL_CONNECT_S 5
+/* A configuration that was refused is read again so often: what it named may be there now. */
+#define RETRY_TICKS 10
 
 typedef struct {
-    struct Supervisor *supervisor;
-    GPtrArray *names;
-    GSubprocess *process; /* NULL: waiting to be started again */
-    int fd;
-    guint watch, restart;
-    KvgBackoff backoff;
-    int64_t started_ms, first_death_ms;
-    unsigned n_deaths;
-} Worker;
-
-typedef struct Supervisor {
     GMainLoop *loop;
     KvgConfig *config;
     KvgBoard *board;
+    KvgProxy *proxy;
     KvgControl *control;
-    GPtrArray *workers;
-    char *self;
-    bool stopping;
-    guint kill_timer;
+    KvgApi *api;
+    KvgFleet *fleet;
+    KvgReload *reload;
+    KvgWatch *watch;
+    char *refused; /* why the configuration was not taken; NULL: it was */
+    char *status;  /* as it was told to the service manager */
+    unsigned n_ticks;
+    bool is_stopping;
 } Supervisor;
 
-/* Cameras that were provisioned since are looked for so often. */
-#define CONTROL_CONNECT_S 5
-
-static void start_worker(Worker *worker);
-
-static int64_t
-now_ms(void)
-{
-    return kvg_clock_mono_us() / 1000;
-}
-
-static Worker *
-worker_new(Supervisor *supervisor)
-{
-    Worker *worker = g_new0(Worker, 1);
-    worker->supervisor = supervisor;
-    worker->names = g_ptr_array_new_with_free_func(g_free);
-    worker->fd = -1;
-    worker->backoff = (KvgBackoff){.base_ms = 500, .cap_ms = 30000};
-    return worker;
-}
-
-static void
-worker_free(void *data)
-{
-    Worker *worker = data;
-    if (worker->watch != 0)
-        g_source_remove(worker->watch);
-    if (worker->restart != 0)
-        g_source_remove(worker->restart);
-    if (worker->fd >= 0)
-        close(worker->fd);
-    g_clear_object(&worker->process);
-    g_ptr_array_unref(worker->names);
-    g_free(worker);
-}
-
-/* ---- deaths ---- */
-
-static bool
-all_gone(const Supervisor *supervisor)
-{
-    for (guint i = 0; i < supervisor->workers->len; i++) {
-        const Worker *worker = g_ptr_array_index(supervisor->workers, i);
-        if (worker->process != NULL)
-            return false;
-    }
-    return true;
-}
-
-static void
-note_death(Worker *worker)
-{
-    if (worker->n_deaths == 0 || now_ms() - worker->first_death_ms > DEATH_WINDOW_MS) {
-        worker->n_deaths = 0;
-        worker->first_death_ms = now_ms();
-        kvg_backoff_reset(&worker->backoff);
-    }
-    worker->n_deaths++;
-}
-
-/* All but the first camera get workers of their own, so that the one that kills is alone. */
-static void
-isolate(Worker *worker)
-{
-    Supervisor *supervisor = worker->supervisor;
-    KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", (char *)g_ptr_array_index(worker->names, 0),
-                    "a worker with %u cameras died %u times: one process a camera from now on",
-                    worker->names->len, worker->n_deaths);
-    while (worker->names->len > 1) {
-        Worker *own = worker_new(supervisor);
-        g_ptr_array_add(own->names, g_ptr_array_steal_index(worker->names, worker->names->len - 1));
-        g_ptr_array_add(supervisor->workers, own);
-        start_worker(own);
-    }
-}
-
-static gboolean
-on_restart(void *user_data)
-{
-    Worker *worker = user_data;
-    worker->restart = 0;
-    start_worker(worker);
-    return G_SOURCE_REMOVE;
-}
-
-static char *
-describe_end(GSubprocess *process)
-{
-    if (g_subprocess_get_if_signaled(process))
-        return g_strdup_printf("its process was ended by signal %d (%s); starting again",
-                               g_subprocess_get_term_sig(process),
-                               g_strsignal(g_subprocess_get_term_sig(process)));
-    return g_strdup_printf("its process ended with code %d; starting again",
-                           g_subprocess_get_exit_status(process));
-}
-
-static void
-on_worker_ended(GObject *source, GAsyncResult *result, void *user_data)
-{
-    if (!g_subprocess_wait_finish(G_SUBPROCESS(source), result, NULL))
-        return;
-    Worker *worker = user_data;
-    Supervisor *supervisor = worker->supervisor;
-    g_autofree char *reason = describe_end(worker->process);
-    g_clear_object(&worker->process);
-    if (supervisor->stopping) {
-        if (all_gone(supervisor))
-            g_main_loop_quit(supervisor->loop);
-        return;
-    }
-    for (guint i = 0; i < worker->names->len; i++) {
-        const char *name = g_ptr_array_index(worker->names, i);
-        KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", name, "camera %s: %s", name, reason);
-        kvg_board_set_state(supervisor->board, name, "backoff", reason);
-        kvg_control_report(supervisor->control, name, "backoff", reason);
-    }
-    note_death(worker);
-    if (worker->n_deaths >= MAX_DEATHS && worker->names->len > 1)
-        isolate(worker);
-    worker->restart =
-        g_timeout_add((guint)kvg_backoff_next_ms(&worker->backoff), on_restart, worker);
-}
-
-/* ---- starting ---- */
-
-static gboolean
-on_report(int fd, GIOCondition condition, void *user_data)
-{
-    Worker *worker = user_data;
-    g_autoptr(json_t) report = NULL;
-    const KvgPacketRead got = kvg_packet_read(fd, &report);
-    if (got == KVG_PACKET_GOT) {
-        kvg_board_update(worker->supervisor->board, report);
-        kvg_control_report(worker->supervisor->control, kvg_json_get_string(report, "name"),
-                           kvg_json_get_string(report, "state"),
-                           kvg_json_get_string(report, "reason"));
-    }
-    if (got != KVG_PACKET_CLOSED)
-        return G_SOURCE_CONTINUE;
-    worker->watch = 0;
-    return G_SOURCE_REMOVE;
-}
-
-/* Between fork and exec: Ctrl-C is the supervisor's to handle; a worker never outlives it. */
-static void
-prepare_worker(void *user_data)
-{
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-}
-
-static bool
-spawn(Worker *worker, GError **error)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "%s", g_strerror(errno));
-        return false;
-    }
-    g_autoptr(GSubprocessLauncher) launcher =
-        g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE);
-    g_subprocess_launcher_take_fd(launcher, pair[1], WORKER_FD);
-    g_subprocess_launcher_set_child_setup(launcher, prepare_worker, NULL, NULL);
-    const char *const argv[] = {worker->supervisor->self, "agent", "--worker", NULL};
-    worker->process = g_subprocess_launcher_spawnv(launcher, argv, error);
-    if (worker->process == NULL) {
-        close(pair[0]);
-        return false;
-    }
-    if (worker->watch != 0)
-        g_source_remove(worker->watch);
-    if (worker->fd >= 0)
-        close(worker->fd);
-    worker->fd = pair[0];
-    worker->watch = g_unix_fd_add(worker->fd, G_IO_IN | G_IO_HUP, on_report, worker);
-    return true;
-}
+/* ---- the configuration, again ---- */
 
 static json_t *
-settings_of(const Supervisor *supervisor, const char *name)
+names_to_json(const GPtrArray *names)
 {
-    KvgSettings settings;
-    kvg_control_get(supervisor->control, name, &settings);
-    return kvg_settings_to_json(&settings);
+    json_t *array = json_array();
+    for (guint i = 0; i < names->len; i++)
+        json_array_append_new(array, json_string(g_ptr_array_index(names, i)));
+    return array;
 }
 
-/* The settings of a camera have changed. A worker that is being started gets them with its start.
- */
-static void
-on_settings(const char *camera, void *user_data)
+/* Everybody gets it, or nobody. */
+static bool
+take_config(Supervisor *supervisor, KvgConfig *config, const KvgConfigDiff *diff, GError **error)
+{
+    const bool site = diff->scopes[KVG_CONFIG_SCOPE_CAMERAS];
+    g_auto(KvgFd) lock_fd = KVG_FD_NONE;
+    if (strcmp(config->spool_path, supervisor->config->spool_path) != 0) {
+        lock_fd = kvg_agent_lock(config->spool_path, 0, error);
+        if (lock_fd < 0)
+            return false;
+    }
+    const int snapshot_fd = kvg_config_to_fd(config, error);
+    if (snapshot_fd < 0)
+        return false;
+    kvg_board_reload(supervisor->board, config);
+    kvg_control_reload(supervisor->control, config, site || diff->scopes[KVG_CONFIG_SCOPE_CONTROL]);
+    kvg_proxy_reload(supervisor->proxy, config);
+    kvg_fleet_apply(supervisor->fleet, config, diff, snapshot_fd, kvg_fd_steal(&lock_fd));
+    kvg_config_unref(supervisor->config);
+    supervisor->config = kvg_config_ref(config);
+    kvg_watch_set(supervisor->watch, config);
+    return true;
+}
+
+/* {"ok", "message", "at_ms", "added", "removed", "changed"}; @message in words either way. */
+static json_t *
+make_result(bool ok, const char *message, const KvgConfigDiff *diff)
+{
+    g_autofree char *valid = g_utf8_make_valid(message, -1);
+    json_t *result = json_pack("{s:b, s:s, s:I}", "ok", ok, "message", valid, "at_ms",
+                               (json_int_t)kvg_clock_wall_ms());
+    json_object_set_new(result, "added", diff != NULL ? names_to_json(diff->added) : json_array());
+    json_object_set_new(result, "removed",
+                        diff != NULL ? names_to_json(diff->removed) : json_array());
+    json_object_set_new(result, "changed",
+                        diff != NULL ? names_to_json(diff->changed) : json_array());
+    return result;
+}
+
+/* A configuration that is not right changes nothing. The same complaint is logged once. */
+static json_t *
+refuse(Supervisor *supervisor, const GError *error)
+{
+    if (g_strcmp0(supervisor->refused, error->message) != 0)
+        KVG_LOG_WARNING(LOG_DOMAIN, "REASON", error->message,
+                        "the configuration is not taken, the cameras go on as before:\n%s",
+                        error->message);
+    g_free(supervisor->refused);
+    supervisor->refused = g_strdup(error->message);
+    return make_result(false, error->message, NULL);
+}
+
+/* For kvg_reload_new(). */
+static json_t *
+reload(void *user_data)
 {
     Supervisor *supervisor = user_data;
-    g_autoptr(json_t) packet = json_pack("{s:s, s:s, s:o}", "op", "set", "camera", camera,
-                                         "settings", settings_of(supervisor, camera));
-    for (guint i = 0; i < supervisor->workers->len; i++) {
-        const Worker *worker = g_ptr_array_index(supervisor->workers, i);
-        if (worker->process != NULL &&
-            g_ptr_array_find_with_equal_func(worker->names, camera, g_str_equal, NULL) &&
-            !kvg_packet_write(worker->fd, packet))
-            g_subprocess_send_signal(worker->process, SIGTERM); /* its next start brings them */
+    g_autoptr(GError) error = NULL;
+    kvg_notify("RELOADING=1");
+    g_autoptr(KvgConfig) config = kvg_config_load(supervisor->config->path, &error);
+    g_autoptr(KvgConfigDiff) diff =
+        config != NULL ? kvg_config_diff(supervisor->config, config) : NULL;
+    g_autoptr(json_t) result = NULL;
+    if (diff == NULL || !take_config(supervisor, config, diff, &error)) {
+        result = refuse(supervisor, error);
+    } else {
+        g_autofree char *text = kvg_config_diff_to_text(diff);
+        KVG_LOG_MESSAGE(LOG_DOMAIN, "PATH", config->path, "configuration read: %s", text);
+        result = make_result(true, text, diff);
+        g_clear_pointer(&supervisor->refused, g_free);
     }
+    kvg_board_set_reload(supervisor->board, result);
+    kvg_notify("READY=1");
+    return g_steal_pointer(&result);
 }
 
 static gboolean
-on_connect_control(void *user_data)
+on_hangup(void *user_data)
 {
-    Supervisor *supervisor = user_data;
-    kvg_control_connect(supervisor->control);
+    json_decref(reload(user_data));
     return G_SOURCE_CONTINUE;
 }
 
+/* ---- every second ---- */
+
 static void
-start_worker(Worker *worker)
+tell_status(Supervisor *supervisor)
 {
-    g_autoptr(GError) error = NULL;
-    if (!spawn(worker, &error)) {
-        KVG_LOG_WARNING(LOG_DOMAIN, "REASON", error->message, "cannot start a worker: %s",
-                        error->message);
-        worker->restart =
-            g_timeout_add((guint)kvg_backoff_next_ms(&worker->backoff), on_restart, worker);
+    g_autofree char *missing = kvg_board_not_ready(supervisor->board);
+    g_autofree char *status = g_strdup_printf(
+        "STATUS=%u cameras%s%s%s", supervisor->config->cameras->len,
+        missing != NULL ? "; not live: " : ", all live", missing != NULL ? missing : "",
+        supervisor->refused != NULL ? "; the configuration has an error" : "");
+    if (g_strcmp0(status, supervisor->status) == 0)
         return;
-    }
-    worker->started_ms = now_ms();
-    g_subprocess_wait_async(worker->process, NULL, on_worker_ended, worker);
-    g_autoptr(json_t) names = json_array();
-    g_autoptr(json_t) settings = json_object();
-    for (guint i = 0; i < worker->names->len; i++) {
-        const char *name = g_ptr_array_index(worker->names, i);
-        json_array_append_new(names, json_string(name));
-        json_object_set_new(settings, name, settings_of(worker->supervisor, name));
-    }
-    g_autoptr(json_t) packet =
-        json_pack("{s:s, s:s, s:O, s:O}", "op", "start", "config", worker->supervisor->config->path,
-                  "cameras", names, "settings", settings);
-    kvg_packet_write(worker->fd, packet);
+    kvg_notify(status);
+    g_free(supervisor->status);
+    supervisor->status = g_steal_pointer(&status);
 }
-
-static void
-start_all(Supervisor *supervisor)
-{
-    Worker *worker = NULL;
-    for (guint i = 0; i < supervisor->config->cameras->len; i++) {
-        const KvgConfigCamera *camera = g_ptr_array_index(supervisor->config->cameras, i);
-        if (worker == NULL || worker->names->len == CAMERAS_PER_WORKER) {
-            worker = worker_new(supervisor);
-            g_ptr_array_add(supervisor->workers, worker);
-        }
-        g_ptr_array_add(worker->names, g_strdup(camera->name));
-    }
-    for (guint i = 0; i < supervisor->workers->len; i++)
-        start_worker(g_ptr_array_index(supervisor->workers, i));
-}
-
-/* ---- ending ---- */
 
 static gboolean
-on_kill(void *user_data)
+on_tick(void *user_data)
 {
     Supervisor *supervisor = user_data;
-    for (guint i = 0; i < supervisor->workers->len; i++) {
-        Worker *worker = g_ptr_array_index(supervisor->workers, i);
-        if (worker->process != NULL)
-            g_subprocess_force_exit(worker->process);
-    }
-    supervisor->kill_timer = 0;
-    return G_SOURCE_REMOVE;
+    const unsigned n = ++supervisor->n_ticks;
+    if (kvg_watch_tick(supervisor->watch) || (supervisor->refused != NULL && n % RETRY_TICKS == 0))
+        json_decref(reload(supervisor));
+    if (n % CONTROL_CONNECT_S == 0)
+        kvg_control_connect(supervisor->control);
+    tell_status(supervisor);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean
+on_watchdog(void *user_data)
+{
+    kvg_notify("WATCHDOG=1");
+    return G_SOURCE_CONTINUE;
+}
+
+/* ---- the cameras ---- */
+
+/* The settings of a camera have changed. */
+static void
+on_settings(const char *camera, void *user_data)
+{
+    kvg_fleet_set(((Supervisor *)user_data)->fleet, camera);
+}
+
+static void
+on_stopped(void *user_data)
+{
+    g_main_loop_quit(((Supervisor *)user_data)->loop);
 }
 
 static gboolean
 on_signal(void *user_data)
 {
     Supervisor *supervisor = user_data;
-    if (supervisor->stopping)
+    if (supervisor->is_stopping)
         return G_SOURCE_CONTINUE;
-    supervisor->stopping = true;
-    g_autoptr(json_t) packet = json_pack("{s:s}", "op", "stop");
-    for (guint i = 0; i < supervisor->workers->len; i++) {
-        Worker *worker = g_ptr_array_index(supervisor->workers, i);
-        if (worker->restart != 0)
-            g_source_remove(worker->restart);
-        worker->restart = 0;
-        if (worker->process != NULL && !kvg_packet_write(worker->fd, packet))
-            g_subprocess_send_signal(worker->process, SIGTERM);
-    }
-    if (all_gone(supervisor))
-        g_main_loop_quit(supervisor->loop);
-    else
-        supervisor->kill_timer = g_timeout_add_seconds(STOP_GRACE_S, on_kill, supervisor);
+    supervisor->is_stopping = true;
+    kvg_notify("STOPPING=1");
+    kvg_fleet_stop(supervisor->fleet);
     return G_SOURCE_CONTINUE;
 }
 
 /* ---- the command ---- */
 
-static int
-run(Supervisor *supervisor)
+static void
+say_ready(const Supervisor *supervisor)
 {
-    g_autoptr(GError) error = NULL;
-    supervisor->board = kvg_board_new(supervisor->config);
-    KvgProxy *proxy = kvg_proxy_new(supervisor->config);
-    supervisor->control = kvg_control_new(supervisor->config, on_settings, supervisor);
-    KvgApi *api =
-        kvg_api_start(supervisor->config, supervisor->board, supervisor->control, proxy, &error);
-    int status = 1;
-    guint connect_timer = 0;
-    if (api != NULL) {
-        printf("{\"ready\":true,\"api_port\":%u}\n", kvg_api_port(api));
-        fflush(stdout);
-        kvg_control_connect(supervisor->control);
-        connect_timer = g_timeout_add_seconds(CONTROL_CONNECT_S, on_connect_control, supervisor);
-        start_all(supervisor);
-        g_main_loop_run(supervisor->loop);
-        status = 0;
-    } else {
-        fprintf(stderr, "kvg agent: %s\n", error->message);
-    }
-    if (supervisor->kill_timer != 0)
-        g_source_remove(supervisor->kill_timer);
-    if (connect_timer != 0)
-        g_source_remove(connect_timer);
-    kvg_api_stop(api);
-    kvg_control_free(supervisor->control);
-    kvg_proxy_free(proxy);
-    kvg_board_free(supervisor->board);
-    return status;
+    printf("{\"ready\":true,\"api_port\":%u}\n", kvg_api_port(supervisor->api));
+    fflush(stdout);
+    kvg_notify("READY=1");
 }
 
-static int
-supervise(const char *config_path)
+/* Until a signal ends it. */
+static void
+run_loop(Supervisor *supervisor)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(KvgConfig) config = kvg_config_load(config_path, &error);
-    if (config == NULL) {
-        fprintf(stderr, "%s\n", error->message);
-        return 1;
+    const int64_t watchdog_us = kvg_notify_watchdog_us();
+    GArray *sources = g_array_new(FALSE, FALSE, sizeof(guint));
+    guint ids[] = {g_unix_signal_add(SIGTERM, on_signal, supervisor),
+                   g_unix_signal_add(SIGINT, on_signal, supervisor),
+                   g_unix_signal_add(SIGHUP, on_hangup, supervisor),
+                   g_timeout_add_seconds(1, on_tick, supervisor)};
+    g_array_append_vals(sources, ids, G_N_ELEMENTS(ids));
+    if (watchdog_us != 0) {
+        ids[0] = g_timeout_add((guint)MAX(watchdog_us / 2000, 1), on_watchdog, supervisor);
+        g_array_append_val(sources, ids[0]);
     }
-    g_autofree char *self = g_file_read_link("/proc/self/exe", &error);
-    if (self == NULL) {
-        fprintf(stderr, "kvg agent: %s\n", error->message);
-        return 1;
+    g_main_loop_run(supervisor->loop);
+    for (guint i = 0; i < sources->len; i++)
+        g_source_remove(g_array_index(sources, guint, i));
+    g_array_unref(sources);
+}
+
+/* Takes both descriptors. */
+static bool
+run(Supervisor *supervisor, int lock_fd, int snapshot_fd, GError **error)
+{
+    supervisor->board = kvg_board_new(supervisor->config);
+    supervisor->proxy = kvg_proxy_new(supervisor->config);
+    supervisor->control = kvg_control_new(supervisor->config, on_settings, supervisor);
+    supervisor->reload = kvg_reload_new(reload, supervisor);
+    supervisor->watch = kvg_watch_new();
+    kvg_watch_set(supervisor->watch, supervisor->config);
+    supervisor->api = kvg_api_start(supervisor->config, supervisor->board, supervisor->control,
+                                    supervisor->proxy, error);
+    if (supervisor->api != NULL) {
+        const KvgFleetOptions options = {.config = supervisor->config,
+                                         .board = supervisor->board,
+                                         .control = supervisor->control,
+                                         .snapshot_fd = snapshot_fd,
+                                         .lock_fd = lock_fd,
+                                         .stopped = on_stopped,
+                                         .user_data = supervisor};
+        supervisor->fleet = kvg_fleet_start(&options);
+        kvg_control_connect(supervisor->control);
+        say_ready(supervisor);
+        run_loop(supervisor);
+    } else {
+        close(lock_fd);
+        close(snapshot_fd);
     }
+    kvg_reload_close(supervisor->reload);
+    kvg_api_stop(supervisor->api);
+    kvg_control_free(supervisor->control);
+    kvg_fleet_free(supervisor->fleet);
+    kvg_proxy_free(supervisor->proxy);
+    kvg_board_free(supervisor->board);
+    kvg_watch_free(supervisor->watch);
+    kvg_reload_free(supervisor->reload);
+    return supervisor->api != NULL;
+}
+
+static bool
+supervise(const char *config_path, GError **error)
+{
+    g_autoptr(KvgConfig) config = kvg_config_load(config_path, error);
+    if (config == NULL)
+        return false;
+    g_auto(KvgFd) lock_fd = kvg_agent_lock(config->spool_path, LOCK_WAIT_MS, error);
+    if (lock_fd < 0)
+        return false;
+    const int snapshot_fd = kvg_config_to_fd(config, error);
+    if (snapshot_fd < 0)
+        return false;
     Supervisor supervisor = {.loop = g_main_loop_new(NULL, FALSE),
-                             .config = config,
-                             .workers = g_ptr_array_new_with_free_func(worker_free),
-                             .self = self};
-    const guint signals[] = {g_unix_signal_add(SIGTERM, on_signal, &supervisor),
-                             g_unix_signal_add(SIGINT, on_signal, &supervisor)};
-    const int status = run(&supervisor);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-        g_source_remove(signals[i]);
-    g_ptr_array_unref(supervisor.workers);
+                             .config = g_steal_pointer(&config)};
+    const bool done = run(&supervisor, kvg_fd_steal(&lock_fd), snapshot_fd, error);
+    g_free(supervisor.refused);
+    g_free(supervisor.status);
+    kvg_config_unref(supervisor.config);
     g_main_loop_unref(supervisor.loop);
-    return status;
+    return done;
 }
 
 int
@@ -424,5 +314,8 @@ kvg_cmd_agent(int argc, char **argv)
     }
     if (is_worker)
         return kvg_worker_run();
-    return supervise(config_path != NULL ? config_path : "kvg.yaml");
+    if (supervise(config_path != NULL ? config_path : "kvg.yaml", &error))
+        return 0;
+    fprintf(stderr, "kvg agent: %s\n", error->message);
+    return 1;
 }

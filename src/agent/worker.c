@@ -1,5 +1,5 @@
 /* kvg agent --worker: runs some of the cameras and holds their streams. Told by the supervisor over
- * descriptor 3 which ones; tells it each camera's status once a second. Ends when the supervisor
+ * KVG_WORKER_FD which ones; tells it each camera's status once a second. Ends when the supervisor
  * does. */
 #include "agent/worker.h"
 #include "agent/camera.h"
@@ -9,21 +9,25 @@
 #include "agent/settings.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "config/snapshot.h"
+#include "os/file.h"
 #include "os/log.h"
 #include "plugin/kvssink.h"
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <gst/gst.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #define LOG_DOMAIN "agent"
-#define SUPERVISOR_FD 3
 #define TICK_MS 250
 #define REPORT_TICKS 4
 #define CLOSE_TIMEOUT_MS 8000
 
 typedef struct {
     struct Worker *worker;
+    KvgConfig *snapshot;           /* holds `given` */
     const KvgConfigCamera *given;  /* as the file says */
     KvgConfigCamera shaped;        /* with the settings in force laid over it */
     const KvgConfigCamera *config; /* = &shaped */
@@ -46,6 +50,7 @@ typedef struct Worker {
     GPtrArray *cameras; /* Entry */
     unsigned n_ticks;
     guint timer;
+    int64_t close_ms; /* at the end, for what is still to be acknowledged */
 } Worker;
 
 static int64_t
@@ -325,7 +330,7 @@ report(Entry *entry)
     set_int(out, "bitrate_bps", is_live ? (int64_t)entry->bitrate_bps : 0);
     set_int(out, "restarts", entry->machine.restarts);
     json_object_set_new(out, "streaming", json_boolean(entry->shaped.streaming));
-    kvg_packet_write(SUPERVISOR_FD, out);
+    kvg_packet_write(KVG_WORKER_FD, out, -1);
 }
 
 static gboolean
@@ -350,52 +355,161 @@ entry_free(void *data)
 {
     Entry *entry = data;
     kvg_camera_clear(&entry->machine);
+    kvg_config_unref(entry->snapshot);
     g_free(entry);
 }
 
-static bool
-set_up(Worker *worker, const json_t *packet)
+static Entry *
+find_entry(const Worker *worker, const char *name, guint *index)
 {
+    for (guint i = 0; i < worker->cameras->len; i++) {
+        Entry *entry = g_ptr_array_index(worker->cameras, i);
+        if (g_strcmp0(entry->given->name, name) != 0)
+            continue;
+        if (index != NULL)
+            *index = i;
+        return entry;
+    }
+    return NULL;
+}
+
+static void
+give(Entry *entry, KvgConfig *config, const KvgConfigCamera *camera)
+{
+    kvg_config_unref(entry->snapshot);
+    entry->snapshot = kvg_config_ref(config);
+    entry->given = camera;
+}
+
+static void
+add_camera(Worker *worker, const KvgConfigCamera *camera, const json_t *settings)
+{
+    Entry *entry = g_new0(Entry, 1);
+    entry->worker = worker;
+    give(entry, worker->config, camera);
+    entry->config = &entry->shaped;
+    shape(entry, settings);
+    entry->started_mono_us = kvg_clock_mono_us();
+    kvg_camera_init(&entry->machine, entry->shaped.streaming, now_ms());
+    g_ptr_array_add(worker->cameras, entry);
+}
+
+static void *
+close_removed(void *data)
+{
+    Entry *entry = data;
     g_autoptr(GError) error = NULL;
-    const char *path = kvg_json_get_string(packet, "config");
-    worker->config = path != NULL ? kvg_config_load(path, &error) : NULL;
-    if (worker->config == NULL) {
-        KVG_LOG_WARNING(LOG_DOMAIN, "PATH", path != NULL ? path : "", "%s",
-                        error != NULL ? error->message : "no configuration given");
-        return false;
+    if (!kvg_hub_stream_release(g_steal_pointer(&entry->stream), CLOSE_TIMEOUT_MS, &error))
+        KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s: %s",
+                        entry->config->name, error->message);
+    entry_free(entry);
+    return NULL;
+}
+
+/* What is still to be acknowledged is waited for by a thread of its own. */
+static void
+remove_camera(Worker *worker, guint index)
+{
+    Entry *entry = g_ptr_array_steal_index(worker->cameras, index);
+    KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name,
+                    "camera %s is no longer in the configuration", entry->config->name);
+    stop_pipeline(entry);
+    if (entry->stream == NULL)
+        entry_free(entry);
+    else
+        g_thread_unref(g_thread_new("kvg-close", close_removed, entry));
+}
+
+/* Whatever it is that has changed, stream and pipeline are made anew. */
+static void
+change_camera(Entry *entry,
+              KvgConfig *config,
+              const KvgConfigCamera *camera,
+              const json_t *settings)
+{
+    const bool was_on = entry->shaped.streaming;
+    const KvgCameraState before = entry->machine.state;
+    give(entry, config, camera);
+    shape(entry, settings);
+    const bool is_on = entry->shaped.streaming;
+    if (was_on != is_on)
+        kvg_camera_switch(&entry->machine, is_on, is_on ? "switched on" : "switched off", now_ms());
+    else
+        kvg_camera_restart(&entry->machine, "its configuration was changed", now_ms());
+    stop_pipeline(entry);
+    if (entry->stream != NULL)
+        reopen_stream(entry);
+    log_change(entry, before);
+    tick_camera(entry);
+    report(entry);
+}
+
+static bool
+has_name(const json_t *names, const char *name)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(names, i, item)
+    {
+        if (g_strcmp0(json_string_value(item), name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The cameras of this worker are those of @packet from now on, by @config. */
+static void
+take_cameras(Worker *worker, KvgConfig *config, const json_t *packet)
+{
+    const json_t *names = json_object_get(packet, "cameras");
+    const json_t *settings = json_object_get(packet, "settings");
+    kvg_config_unref(worker->config);
+    worker->config = kvg_config_ref(config);
+    for (guint i = worker->cameras->len; i-- > 0;) {
+        const Entry *entry = g_ptr_array_index(worker->cameras, i);
+        if (!has_name(names, entry->given->name))
+            remove_camera(worker, i);
     }
     size_t i;
-    json_t *name;
-    json_array_foreach(json_object_get(packet, "cameras"), i, name)
+    json_t *item;
+    json_array_foreach(names, i, item)
     {
-        const KvgConfigCamera *camera =
-            kvg_config_find_camera(worker->config, json_string_value(name));
+        const char *name = json_string_value(item);
+        const KvgConfigCamera *camera = kvg_config_find_camera(config, name);
+        Entry *entry = find_entry(worker, name, NULL);
         if (camera == NULL)
-            continue; /* the file has changed since */
-        Entry *entry = g_new0(Entry, 1);
-        entry->worker = worker;
-        entry->given = camera;
-        entry->config = &entry->shaped;
-        shape(entry, json_object_get(json_object_get(packet, "settings"), camera->name));
-        entry->started_mono_us = kvg_clock_mono_us();
-        kvg_camera_init(&entry->machine, entry->shaped.streaming, now_ms());
-        g_ptr_array_add(worker->cameras, entry);
+            continue; /* never: both come from the same snapshot */
+        if (entry == NULL)
+            add_camera(worker, camera, json_object_get(settings, name));
+        else if (has_name(json_object_get(packet, "changed"), name))
+            change_camera(entry, config, camera, json_object_get(settings, name));
     }
-    worker->timer = g_timeout_add(TICK_MS, on_tick, worker);
+}
+
+/* "start" and "apply". @fd: of the configuration. */
+static bool
+configure(Worker *worker, const json_t *packet, int fd)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KvgConfig) config = kvg_config_from_fd(fd, &error);
+    if (config == NULL) {
+        KVG_LOG_WARNING(LOG_DOMAIN, "REASON", error->message, "%s", error->message);
+        return false;
+    }
+    take_cameras(worker, config, packet);
+    if (worker->timer == 0)
+        worker->timer = g_timeout_add(TICK_MS, on_tick, worker);
     return true;
 }
 
 static void
 set_one(Worker *worker, const json_t *packet)
 {
-    const char *name = kvg_json_get_string(packet, "camera");
-    for (guint i = 0; i < worker->cameras->len; i++) {
-        Entry *entry = g_ptr_array_index(worker->cameras, i);
-        if (g_strcmp0(entry->given->name, name) != 0)
-            continue;
-        change_settings(entry, json_object_get(packet, "settings"));
-        report(entry);
-    }
+    Entry *entry = find_entry(worker, kvg_json_get_string(packet, "camera"), NULL);
+    if (entry == NULL)
+        return;
+    change_settings(entry, json_object_get(packet, "settings"));
+    report(entry);
 }
 
 static gboolean
@@ -403,14 +517,22 @@ on_packet(int fd, GIOCondition condition, void *user_data)
 {
     Worker *worker = user_data;
     g_autoptr(json_t) packet = NULL;
-    const KvgPacketRead got = kvg_packet_read(fd, &packet);
+    g_auto(KvgFd) with = KVG_FD_NONE;
+    const KvgPacketRead got = kvg_packet_read(fd, &packet, &with);
     const char *op = kvg_json_get_string(packet, "op");
-    if (got == KVG_PACKET_CLOSED || g_strcmp0(op, "stop") == 0)
+    if (got == KVG_PACKET_CLOSED) {
+        worker->close_ms = 0; /* another supervisor may be waiting for the spool */
         g_main_loop_quit(worker->loop);
-    else if (g_strcmp0(op, "start") == 0 && worker->config == NULL && !set_up(worker, packet))
+    }
+    if (g_strcmp0(op, "stop") == 0) {
+        worker->close_ms = kvg_json_get_int(packet, "wait_ms", CLOSE_TIMEOUT_MS);
         g_main_loop_quit(worker->loop);
-    else if (g_strcmp0(op, "set") == 0)
+    } else if (g_strcmp0(op, "start") == 0 || g_strcmp0(op, "apply") == 0) {
+        if (!configure(worker, packet, with))
+            g_main_loop_quit(worker->loop);
+    } else if (g_strcmp0(op, "set") == 0) {
         set_one(worker, packet);
+    }
     return got == KVG_PACKET_CLOSED ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
 
@@ -426,7 +548,7 @@ close_stream(void *data)
 {
     Entry *entry = data;
     g_autoptr(GError) error = NULL;
-    if (!kvg_hub_stream_release(g_steal_pointer(&entry->stream), CLOSE_TIMEOUT_MS, &error))
+    if (!kvg_hub_stream_release(g_steal_pointer(&entry->stream), entry->worker->close_ms, &error))
         KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s: %s",
                         entry->config->name, error->message);
     return NULL;
@@ -442,7 +564,7 @@ shut_down(Worker *worker)
         Entry *entry = g_ptr_array_index(worker->cameras, i);
         kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
     }
-    kvg_pipeline_wait_all(CLOSE_TIMEOUT_MS);
+    kvg_pipeline_wait_all(worker->close_ms);
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
     for (guint i = 0; i < worker->cameras->len; i++) {
         Entry *entry = g_ptr_array_index(worker->cameras, i);
@@ -460,9 +582,14 @@ kvg_worker_run(void)
         fprintf(stderr, "kvg agent: the element kvssink cannot be registered\n");
         return 1;
     }
+    /* What it starts itself has no part in these. */
+    fcntl(KVG_WORKER_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(KVG_WORKER_LOCK_FD, F_SETFD, FD_CLOEXEC);
+    prctl(PR_SET_NAME, "kvg-worker");
     Worker worker = {.loop = g_main_loop_new(NULL, FALSE),
+                     .close_ms = CLOSE_TIMEOUT_MS,
                      .cameras = g_ptr_array_new_with_free_func(entry_free)};
-    g_unix_fd_add(SUPERVISOR_FD, G_IO_IN | G_IO_HUP, on_packet, &worker);
+    g_unix_fd_add(KVG_WORKER_FD, G_IO_IN | G_IO_HUP, on_packet, &worker);
     g_unix_signal_add(SIGTERM, on_signal, worker.loop);
     g_unix_signal_add(SIGINT, on_signal, worker.loop);
     g_main_loop_run(worker.loop);

@@ -1,5 +1,9 @@
-/* The worker process of kvg agent. */
+/* The process that runs cameras. */
 #pragma once
 
-/* Runs until the supervisor at descriptor 3 says so or is gone; the exit code. */
+/* The descriptors that a worker is born with. */
+#define KVG_WORKER_FD 3      /* packets from and to the supervisor */
+#define KVG_WORKER_LOCK_FD 4 /* see lock.h; only kept open */
+
+/* Runs until the supervisor says so or is gone; the exit code. */
 int kvg_worker_run(void);

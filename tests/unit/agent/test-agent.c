@@ -145,28 +145,28 @@ test_packets(void)
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), ==, 0);
     g_autoptr(json_t) sent = json_pack("{s:s, s:i}", "name", "gate", "frames", 7);
     json_t *got = NULL;
-    g_assert_cmpint(kvg_packet_read(pair[1], &got), ==, KVG_PACKET_NONE);
-    g_assert_true(kvg_packet_write(pair[0], sent));
-    g_assert_cmpint(kvg_packet_read(pair[1], &got), ==, KVG_PACKET_GOT);
+    g_assert_cmpint(kvg_packet_read(pair[1], &got, NULL), ==, KVG_PACKET_NONE);
+    g_assert_true(kvg_packet_write(pair[0], sent, -1));
+    g_assert_cmpint(kvg_packet_read(pair[1], &got, NULL), ==, KVG_PACKET_GOT);
     g_assert_true(json_equal(got, sent));
     json_decref(got);
     /* rubbish is left out */
     g_assert_cmpint(send(pair[0], "{\"a\":", 5, 0), ==, 5);
-    g_assert_cmpint(kvg_packet_read(pair[1], &got), ==, KVG_PACKET_NONE);
+    g_assert_cmpint(kvg_packet_read(pair[1], &got, NULL), ==, KVG_PACKET_NONE);
     /* a reader that does not keep up, or a packet that is too large, never blocks the writer */
     g_autofree char *text = g_strnfill(KVG_PACKET_MAX, 'x');
     g_autoptr(json_t) large = json_pack("{s:s}", "a", text);
-    g_assert_false(kvg_packet_write(pair[0], large));
+    g_assert_false(kvg_packet_write(pair[0], large, -1));
     unsigned n = 0;
-    while (kvg_packet_write(pair[0], sent) && n < 1000000)
+    while (kvg_packet_write(pair[0], sent, -1) && n < 1000000)
         n++;
     g_assert_cmpuint(n, <, 1000000);
     close(pair[0]);
-    while (kvg_packet_read(pair[1], &got) == KVG_PACKET_GOT)
+    while (kvg_packet_read(pair[1], &got, NULL) == KVG_PACKET_GOT)
         json_decref(got);
-    g_assert_cmpint(kvg_packet_read(pair[1], &got), ==, KVG_PACKET_CLOSED);
+    g_assert_cmpint(kvg_packet_read(pair[1], &got, NULL), ==, KVG_PACKET_CLOSED);
     close(pair[1]);
-    g_assert_false(kvg_packet_write(pair[0], sent));
+    g_assert_false(kvg_packet_write(pair[0], sent, -1));
 }
 
 /* ---- board ---- */
@@ -197,7 +197,8 @@ test_board(void)
     g_autoptr(json_t) now = kvg_board_get(board, "gate");
     g_assert_cmpint(kvg_json_get_int(now, "frames", 0), ==, 12);
     g_assert_null(kvg_board_get(board, "nobody"));
-    kvg_board_set_state(board, "gate", "backoff", "died");
+    g_autoptr(json_t) end = json_pack("{s:s, s:s}", "name", "gate", "state", "backoff");
+    kvg_board_update(board, end);
     g_autofree char *missing = kvg_board_not_ready(board);
     g_assert_cmpstr(missing, ==, "gate");
     kvg_board_free(board);
