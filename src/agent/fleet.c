@@ -115,6 +115,17 @@ say_quarantine(const Worker *worker)
 }
 
 static void
+say_process(const Worker *worker)
+{
+    for (guint i = 0; i < worker->names->len; i++) {
+        g_autoptr(json_t) report =
+            json_pack("{s:s, s:i}", "name", (char *)g_ptr_array_index(worker->names, i), "process",
+                      kvg_process_pid(worker->process));
+        kvg_board_update(worker->fleet->board, report);
+    }
+}
+
+static void
 log_end(const Worker *worker, const char *reason)
 {
     for (guint i = 0; i < worker->names->len; i++) {
@@ -150,6 +161,7 @@ send_cameras(const Worker *worker, const char *op, const GPtrArray *changed)
         json_array_append_new(again, json_string(g_ptr_array_index(changed, i)));
     g_autoptr(json_t) packet = json_pack("{s:s, s:o, s:o, s:o}", "op", op, "cameras", names,
                                          "settings", settings, "changed", again);
+    say_process(worker);
     return kvg_process_send(worker->process, packet, fleet->snapshot_fd);
 }
 
@@ -290,12 +302,6 @@ start_worker(Worker *worker)
     }
     worker->started_ms = now_ms();
     send_cameras(worker, "start", NULL);
-    for (guint i = 0; i < worker->names->len; i++) {
-        g_autoptr(json_t) report =
-            json_pack("{s:s, s:i}", "name", (char *)g_ptr_array_index(worker->names, i), "process",
-                      kvg_process_pid(worker->process));
-        kvg_board_update(fleet->board, report);
-    }
 }
 
 static guint

@@ -420,7 +420,8 @@ remove_camera(Worker *worker, guint index)
         g_thread_unref(g_thread_new("kvg-close", close_removed, entry));
 }
 
-/* Whatever it is that has changed, stream and pipeline are made anew. */
+/* Whatever it is that has changed, stream and pipeline are made anew; with the next tick, when the
+ * old pipeline is gone. */
 static void
 change_camera(Entry *entry,
               KvgConfig *config,
@@ -440,7 +441,6 @@ change_camera(Entry *entry,
     if (entry->stream != NULL)
         reopen_stream(entry);
     log_change(entry, before);
-    tick_camera(entry);
     report(entry);
 }
 

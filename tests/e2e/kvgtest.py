@@ -103,14 +103,14 @@ class Site:
     def endpoint(self):
         return f"https://127.0.0.1:{self.ports['https']}"
 
-    def start_cameras(self, count, width=320, height=176, fps=10):
+    def start_cameras(self, count, *more, width=320, height=176, fps=10):
         secret = self.path("camera-password")
         with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w") as out:
             out.write("p$ss word")
         self.cameras = Program(self, "testcam", [
             "kvg-testcam", "--cameras", str(count), "--port", "0", "--username", "viewer",
             "--password-file", secret, "--width", str(width), "--height", str(height),
-            "--fps", str(fps)])
+            "--fps", str(fps), *more])
         self.names = [camera["name"] for camera in self.cameras.ready["cameras"]]
 
     def write_config(self, more=""):
@@ -248,6 +248,15 @@ def find_gaps(entries, tolerance_s=0.25):
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(child) for child in file.read().split()]
+
+
+def is_running(pid):
+    """Whether there is such a process that has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 # ---- a producer of our own, so that what was sent is known byte for byte
