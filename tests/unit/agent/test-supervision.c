@@ -167,46 +167,62 @@ test_watch(void)
 
 /* ---- reload ---- */
 
+typedef struct {
+    KvgReload *reload;
+    unsigned n_runs; /* main thread */
+    _Atomic int n_begun, n_answered;
+} Asked;
+
 static json_t *
 count_runs(void *user_data)
 {
-    unsigned *n = user_data;
-    g_usleep(10000);
-    return json_pack("{s:i}", "run", (int)++*n);
+    Asked *asked = user_data;
+    g_usleep(1000);
+    return json_pack("{s:i, s:i}", "run", (int)++asked->n_runs, "begun", asked->n_begun);
 }
 
 static void *
 ask(void *data)
 {
-    return kvg_reload_request(data);
+    Asked *asked = data;
+    const int n_before = asked->n_begun++;
+    g_autoptr(json_t) answer = kvg_reload_request(asked->reload);
+    /* Not the answer to a question that was asked before. */
+    g_assert_cmpint(kvg_json_get_int(answer, "begun", 0), >, n_before);
+    asked->n_answered++;
+    return NULL;
+}
+
+static void *
+ask_in_vain(void *data)
+{
+    Asked *asked = data;
+    asked->n_begun++;
+    g_assert_null(kvg_reload_request(asked->reload));
+    return NULL;
 }
 
 static void
 test_reload(void)
 {
-    unsigned n_runs = 0;
-    GThread *threads[8];
-    KvgReload *reload = kvg_reload_new(count_runs, &n_runs);
+    Asked asked = {0};
+    GThread *threads[16];
+    asked.reload = kvg_reload_new(count_runs, &asked);
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++)
-        threads[i] = g_thread_new("ask", ask, reload);
-    while (n_runs == 0)
-        g_main_context_iteration(NULL, TRUE);
-    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
-        /* Those that asked after the run had begun wait for the next one. */
-        GThread *last = g_thread_new("ask", ask, reload);
-        while (n_runs < 1 + i + 1)
-            g_main_context_iteration(NULL, TRUE);
-        g_autoptr(json_t) newer = g_thread_join(last);
-        g_autoptr(json_t) result = g_thread_join(threads[i]);
-        g_assert_cmpint(kvg_json_get_int(newer, "run", 0), >=, 2);
-        g_assert_cmpint(kvg_json_get_int(result, "run", 0), >=, 1);
-    }
-    GThread *waiting = g_thread_new("ask", ask, reload);
-    g_usleep(20000);
-    kvg_reload_close(reload);
-    g_assert_null(g_thread_join(waiting));
-    g_assert_null(kvg_reload_request(reload));
-    kvg_reload_free(reload);
+        threads[i] = g_thread_new("ask", ask, &asked);
+    while (asked.n_answered < (int)G_N_ELEMENTS(threads))
+        g_main_context_iteration(NULL, FALSE);
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++)
+        g_thread_join(threads[i]);
+    g_assert_cmpuint(asked.n_runs, >=, 1);
+    g_assert_cmpuint(asked.n_runs, <=, G_N_ELEMENTS(threads));
+    GThread *waiting = g_thread_new("ask", ask_in_vain, &asked);
+    while (asked.n_begun == (int)G_N_ELEMENTS(threads))
+        g_thread_yield();
+    kvg_reload_close(asked.reload);
+    g_thread_join(waiting);
+    g_assert_null(kvg_reload_request(asked.reload));
+    kvg_reload_free(asked.reload);
 }
 
 /* ---- board ---- */
