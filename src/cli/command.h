@@ -16,6 +16,10 @@ int kvg_cmd_demo(int argc, char **argv);
 int kvg_cmd_explain(int argc, char **argv);
 int kvg_cmd_import(int argc, char **argv);
 int kvg_cmd_panorama(int argc, char **argv); /* a table of its own */
+int kvg_cmd_panorama_deploy(int argc, char **argv);
+int kvg_cmd_panorama_list(int argc, char **argv);
+int kvg_cmd_panorama_describe(int argc, char **argv);
+int kvg_cmd_panorama_remove(int argc, char **argv);
 int kvg_cmd_panorama_nodes(int argc, char **argv);
 int kvg_cmd_panorama_signal(int argc, char **argv);
 int kvg_cmd_spool(int argc, char **argv);

@@ -12,6 +12,7 @@
 typedef struct {
     KvgRun run;
     gboolean yes, keep_streams;
+    char **names;   /* only these cameras; NULL: all, and what they share */
     char *data_url; /* of device shadows */
     json_t *kept;   /* for the report; under run.shared.lock */
 } Destroy;
@@ -22,6 +23,7 @@ destroy_clear(Destroy *d)
     kvg_run_clear(&d->run);
     g_free(d->data_url);
     json_decref(d->kept);
+    g_strfreev(d->names);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Destroy, destroy_clear)
 
@@ -306,10 +308,11 @@ ask(const Destroy *d, char **cameras)
         return false;
     }
     fprintf(stderr,
-            "This deletes certificates and things of %u cameras%s, and what they share, in account "
-            "%s, region %s.\nWrite 'yes' to go on: ",
+            "This deletes certificates and things of %u cameras%s%s, in account %s, region %s.\n"
+            "Write 'yes' to go on: ",
             g_strv_length(cameras), d->keep_streams ? "" : ", their streams with all video",
-            d->run.account, kvg_run_region(&d->run));
+            d->names == NULL ? ", and what they share" : "", d->run.account,
+            kvg_run_region(&d->run));
     char answer[16] = "";
     return fgets(answer, sizeof answer, stdin) != NULL && strcmp(answer, "yes\n") == 0;
 }
@@ -340,20 +343,39 @@ write_report(const Destroy *d, char **path, GError **error)
     return kvg_file_replace(*path, text, strlen(text), 0600, error);
 }
 
+/* Those of the ledger that were asked for; a camera that was never provisioned, or is gone already,
+ * needs nothing. */
+static GStrv
+chosen(const Destroy *d)
+{
+    g_auto(GStrv) all = kvg_ledger_cameras(d->run.ledger);
+    if (d->names == NULL)
+        return g_steal_pointer(&all);
+    g_autoptr(GStrvBuilder) list = g_strv_builder_new();
+    for (char **name = d->names; *name != NULL; name++) {
+        if (g_strv_contains((const char *const *)all, *name))
+            g_strv_builder_add(list, *name);
+        else
+            fprintf(stderr, "%s: provisioning made nothing for it\n", *name);
+    }
+    return g_strv_builder_end(list);
+}
+
 static int
 run(Destroy *d, GError **error)
 {
     if (!kvg_run_open(&d->run, error))
         return 1;
-    g_auto(GStrv) cameras = kvg_ledger_cameras(d->run.ledger);
+    g_auto(GStrv) cameras = chosen(d);
     if (!ask(d, cameras))
         return 2;
     if (!find_data_url(d, error) ||
-        !kvg_run_crew(&d->run, (const char *const *)cameras, "destroyed", destroy_camera, error) ||
-        !remove_shared(d, error))
+        !kvg_run_crew(&d->run, (const char *const *)cameras, "destroyed", destroy_camera, error))
         return 1;
     g_autofree char *report = NULL;
-    if (!write_report(d, &report, error) || !kvg_ledger_remove_file(d->run.ledger, error))
+    const bool is_all = d->names == NULL;
+    if ((is_all && !remove_shared(d, error)) || !write_report(d, &report, error) ||
+        (is_all && !kvg_ledger_remove_file(d->run.ledger, error)))
         return 1;
     printf("%u cameras destroyed; %s says what is gone and what was kept\n", g_strv_length(cameras),
            report);
@@ -374,14 +396,15 @@ kvg_cmd_destroy(int argc, char **argv)
         {"jobs", 'j', 0, G_OPTION_ARG_INT, &d.run.jobs, "cameras at a time (8)", "N"},
         G_OPTION_ENTRY_NULL,
     };
-    g_autoptr(GOptionContext) context = g_option_context_new("- take away what kvg provision made");
+    g_autoptr(GOptionContext) context =
+        g_option_context_new("[NAME...] - take away what kvg provision made");
     g_autoptr(GError) error = NULL;
     g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &error) || argc > 1) {
-        fprintf(stderr, "kvg destroy: %s\n",
-                error != NULL ? error->message : "unexpected argument");
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "kvg destroy: %s\n", error->message);
         return 2;
     }
+    d.names = argc > 1 ? g_strdupv(argv + 1) : NULL;
     if (d.run.jobs < 1 || d.run.jobs > KVG_RUN_MAX_JOBS) {
         fprintf(stderr, "kvg destroy: --jobs takes 1 to %d\n", KVG_RUN_MAX_JOBS);
         return 2;

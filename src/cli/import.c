@@ -189,7 +189,7 @@ certificates_folder(const KvgImport *import)
 }
 
 static bool
-add_pem(KvgImport *import, const char *from, const char *to, GPtrArray *files)
+add_pem(KvgImport *import, const char *from, const char *to)
 {
     g_autoptr(GError) error = NULL;
     size_t len;
@@ -201,12 +201,11 @@ add_pem(KvgImport *import, const char *from, const char *to, GPtrArray *files)
     }
     kvg_install_add(import->install, to, text, len, 0600, false);
     explicit_bzero(text, len);
-    g_ptr_array_add(files, g_strdup(to));
     return true;
 }
 
 static void
-add_certificate(KvgImport *import, const char *folder, const char *camera, GPtrArray *files)
+add_certificate(KvgImport *import, const char *folder, const char *camera)
 {
     g_autofree char *stem = g_build_filename(folder, camera, NULL);
     g_autofree char *certificate = g_strconcat(stem, "-cert.pem", NULL);
@@ -240,17 +239,14 @@ add_certificate(KvgImport *import, const char *folder, const char *camera, GPtrA
     /* A certificate that came later, from a rotation, is the better one. */
     g_autofree char *there_certificate = g_canonicalize_filename(to_certificate, import->folder);
     g_autofree char *there_key = g_canonicalize_filename(to_key, import->folder);
-    if (!import->force && kvg_key_matches(there_key, there_certificate)) {
-        g_ptr_array_add(files, g_strdup(to_certificate));
-        g_ptr_array_add(files, g_strdup(to_key));
+    if (!import->force && kvg_key_matches(there_key, there_certificate))
         return;
-    }
-    if (add_pem(import, key, to_key, files))
-        add_pem(import, certificate, to_certificate, files);
+    if (add_pem(import, key, to_key))
+        add_pem(import, certificate, to_certificate);
 }
 
 static void
-add_certificates(KvgImport *import, GPtrArray *files)
+add_certificates(KvgImport *import)
 {
     g_autofree char *folder = certificates_folder(import);
     if (folder == NULL) {
@@ -260,7 +256,7 @@ add_certificates(KvgImport *import, GPtrArray *files)
     }
     for (guint i = 0; i < import->plan->cameras->len; i++) {
         const KvgPlanCamera *camera = g_ptr_array_index(import->plan->cameras, i);
-        add_certificate(import, folder, camera->name, files);
+        add_certificate(import, folder, camera->name);
     }
 }
 
@@ -360,7 +356,7 @@ kvg_import_prepare(KvgImport *import, GError **error)
     const bool is_open = read_documents(import) && open_site(import, error);
     if (is_open) {
         g_autoptr(json_t) former = read_record(import);
-        add_certificates(import, files);
+        add_certificates(import);
         add_secrets(import, former, files);
         add_record(import, former, files);
     }

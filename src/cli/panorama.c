@@ -5,6 +5,11 @@
 #include <string.h>
 
 static const KvgCommand commands[] = {
+    {"deploy", "import an application, provision it, let the agent have it",
+     kvg_cmd_panorama_deploy},
+    {"list", "the application instances with status and health", kvg_cmd_panorama_list},
+    {"describe", "one of them, with its nodes and manifests", kvg_cmd_panorama_describe},
+    {"remove", "take one away, with what was provisioned for it", kvg_cmd_panorama_remove},
     {"nodes", "the camera nodes and their status", kvg_cmd_panorama_nodes},
     {"signal", "PAUSE or RESUME camera nodes", kvg_cmd_panorama_signal},
 };

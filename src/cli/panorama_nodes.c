@@ -1,7 +1,8 @@
 /* kvg panorama nodes, signal: camera nodes as the former service showed and switched them. */
 #include "base/text.h"
 #include "cli/command.h"
-#include "cli/reach.h"
+#include "cli/instances.h"
+#include "panorama/record.h"
 #include "panorama/status.h"
 #include <kvg/error.h>
 #include <stdio.h>
@@ -39,30 +40,31 @@ parse(Options *options, const char *usage, int *argc, char ***argv, GError **err
     return false;
 }
 
-/* What is known of a camera's state; NULL with the reason in @why. */
+/* Of one instance, of all, or where none was imported of the configuration. */
 static json_t *
-report_of(const Options *options, const char *camera, char **why)
+describe(const Options *options, const char *instance, GError **error)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(json_t) answer = kvg_reach_camera(&options->reach, camera, NULL, &error);
-    if (answer == NULL) {
-        *why = g_strdup(error->message);
+    const KvgConfig *config = options->reach.target.config;
+    g_autoptr(json_t) record =
+        instance != NULL ? kvg_instances_find(config->path, instance, error) : NULL;
+    if (instance != NULL && record == NULL)
         return NULL;
+    g_auto(KvgReports) reports = {0};
+    kvg_reports_init(&reports, &options->reach);
+    if (record != NULL)
+        return kvg_reports_describe_nodes(&reports, record, NULL);
+    g_autoptr(GPtrArray) records = kvg_instances_load(config->path);
+    json_t *nodes = json_array();
+    for (guint i = 0; i < records->len; i++) {
+        g_autoptr(json_t) some =
+            kvg_reports_describe_nodes(&reports, g_ptr_array_index(records, i), NULL);
+        json_array_extend(nodes, some);
     }
-    if (!options->reach.is_remote)
-        return g_steal_pointer(&answer);
-    return json_incref(json_object_get(json_object_get(answer, "state"), "reported"));
-}
-
-static json_t *
-describe_node(const Options *options, const char *camera)
-{
-    g_autofree char *why = NULL;
-    g_autoptr(json_t) report = report_of(options, camera, &why);
-    const char *reason = why != NULL ? why : kvg_json_get_string(report, "reason");
-    return json_pack("{s:s, s:s, s:s, s:s}", "NodeInstanceId", camera, "NodeName", camera,
-                     "CurrentStatus", kvg_panorama_node_status(report), "StatusDescription",
-                     reason != NULL ? reason : "");
+    for (guint i = 0; records->len == 0 && i < config->cameras->len; i++) {
+        const char *name = ((const KvgConfigCamera *)config->cameras->pdata[i])->name;
+        json_array_append_new(nodes, kvg_reports_describe_node(&reports, name, name));
+    }
+    return nodes;
 }
 
 int
@@ -70,20 +72,18 @@ kvg_cmd_panorama_nodes(int argc, char **argv)
 {
     g_auto(Options) options = {0};
     g_autoptr(GError) error = NULL;
-    if (!parse(&options, "- the camera nodes and their status", &argc, &argv, &error) || argc > 1) {
+    if (!parse(&options, "[INSTANCE] - the camera nodes and their status", &argc, &argv, &error) ||
+        argc > 2) {
         fprintf(stderr, "kvg panorama nodes: %s\n",
                 error != NULL ? error->message : "unexpected argument");
         return 2;
     }
-    if (!kvg_reach_open(&options.reach, &error)) {
+    g_autoptr(json_t) nodes = kvg_reach_open(&options.reach, &error)
+                                  ? describe(&options, argc > 1 ? argv[1] : NULL, &error)
+                                  : NULL;
+    if (nodes == NULL) {
         fprintf(stderr, "kvg panorama nodes: %s\n", error->message);
         return 1;
-    }
-    g_autoptr(json_t) nodes = json_array();
-    const GPtrArray *cameras = options.reach.target.config->cameras;
-    for (guint i = 0; i < cameras->len; i++) {
-        const KvgConfigCamera *camera = g_ptr_array_index(cameras, i);
-        json_array_append_new(nodes, describe_node(&options, camera->name));
     }
     if (options.output != NULL) {
         g_autoptr(json_t) answer = json_pack("{s:O}", "NodeInstances", nodes);
@@ -110,25 +110,50 @@ check_pairs(int argc, char **argv, GError **error)
     bool streaming;
     bool good = argc >= 3 && argc % 2 == 1;
     for (int i = 1; good && i < argc; i += 2)
-        good = kvg_name_is_camera(argv[i]) && kvg_panorama_signal_parse(argv[i + 1], &streaming);
+        good = kvg_panorama_signal_parse(argv[i + 1], &streaming);
     if (!good)
         g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID,
                             "write: NODE PAUSE, or NODE RESUME, as many as you like");
     return good;
 }
 
-static bool
-send_signal(const Options *options, const char *node, const char *word, GError **error)
+/* A node's camera; a camera may also be named itself. */
+static const char *
+camera_of(const Options *options, const GPtrArray *records, const char *node, GError **error)
 {
-    bool streaming = false;
-    kvg_panorama_signal_parse(word, &streaming);
-    g_autoptr(json_t) change = json_pack("{s:b}", "streaming", streaming);
-    g_autoptr(json_t) answer = kvg_reach_camera(&options->reach, node, change, error);
-    if (answer == NULL) {
-        g_prefix_error(error, "node '%s': ", node);
-        return false;
+    for (guint i = 0; i < records->len; i++) {
+        const char *camera = kvg_record_camera(g_ptr_array_index(records, i), node);
+        if (camera != NULL)
+            return camera;
     }
-    printf("%s: %s sent\n", node, word);
+    if (kvg_config_find_camera(options->reach.target.config, node) != NULL)
+        return node;
+    g_set_error(error, KVG_ERROR, KVG_ERROR_NOT_FOUND,
+                "there is no camera node '%s'; kvg panorama nodes shows them", node);
+    return NULL;
+}
+
+/* All names are looked up before the first signal is sent. */
+static bool
+send_signals(const Options *options, int argc, char **argv, GError **error)
+{
+    g_autoptr(GPtrArray) records = kvg_instances_load(options->reach.target.config->path);
+    for (int i = 1; i < argc; i += 2) {
+        if (camera_of(options, records, argv[i], error) == NULL)
+            return false;
+    }
+    for (int i = 1; i < argc; i += 2) {
+        bool streaming = false;
+        kvg_panorama_signal_parse(argv[i + 1], &streaming);
+        g_autoptr(json_t) change = json_pack("{s:b}", "streaming", streaming);
+        g_autoptr(json_t) answer = kvg_reach_camera(
+            &options->reach, camera_of(options, records, argv[i], error), change, error);
+        if (answer == NULL) {
+            g_prefix_error(error, "node '%s': ", argv[i]);
+            return false;
+        }
+        printf("%s: %s\n", argv[i], argv[i + 1]);
+    }
     return true;
 }
 
@@ -142,9 +167,8 @@ kvg_cmd_panorama_signal(int argc, char **argv)
         fprintf(stderr, "kvg panorama signal: %s\n", error->message);
         return 2;
     }
-    bool good = kvg_reach_open(&options.reach, &error);
-    for (int i = 1; good && i < argc; i += 2)
-        good = send_signal(&options, argv[i], argv[i + 1], &error);
+    const bool good =
+        kvg_reach_open(&options.reach, &error) && send_signals(&options, argc, argv, &error);
     if (!good)
         fprintf(stderr, "kvg panorama signal: %s\n", error->message);
     return good ? 0 : 1;

@@ -33,17 +33,21 @@ on_reply(char *data, size_t size, size_t n, void *user_data)
     return size * n;
 }
 
-json_t *
-kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, GError **error)
+/* @method NULL: GET */
+static json_t *
+ask(const KvgReach *reach,
+    const char *method,
+    const char *path,
+    const json_t *content,
+    GError **error)
 {
     const KvgConfig *config = reach->target.config;
     g_autofree char *base =
         reach->agent != NULL
             ? g_strdup(reach->agent)
             : g_strdup_printf("http://%s:%u", config->api_address, config->api_port);
-    g_autofree char *url = g_strdup_printf("%s/api/cameras%s%s", base, name != NULL ? "/" : "",
-                                           name != NULL ? name : "");
-    g_autofree char *body = change != NULL ? kvg_json_to_text(change) : NULL;
+    g_autofree char *url = g_strconcat(base, path, NULL);
+    g_autofree char *body = content != NULL ? kvg_json_to_text(content) : NULL;
     g_autoptr(GString) reply = g_string_new(NULL);
     g_autoptr(CURL) easy = curl_easy_init();
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
@@ -53,7 +57,7 @@ kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, G
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_reply);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, reply);
     if (body != NULL) {
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "PATCH");
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     }
@@ -77,6 +81,22 @@ kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, G
                         ? kvg_json_get_string(json, "message")
                         : "the agent refuses");
     return NULL;
+}
+
+json_t *
+kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, GError **error)
+{
+    g_autofree char *path =
+        name != NULL ? g_strconcat("/api/cameras/", name, NULL) : g_strdup("/api/cameras");
+    return ask(reach, change != NULL ? "PATCH" : NULL, path, change, error);
+}
+
+bool
+kvg_reach_reload(const KvgReach *reach)
+{
+    g_autoptr(json_t) nothing = json_object();
+    g_autoptr(json_t) answer = ask(reach, "POST", "/api/reload", nothing, NULL);
+    return answer != NULL;
 }
 
 /* ---- the shadow ---- */

@@ -40,3 +40,5 @@ kvg_reach_shadow(const KvgReach *reach, const char *name, const json_t *change, 
 /* Whichever --remote asks for. */
 json_t *
 kvg_reach_camera(const KvgReach *reach, const char *name, const json_t *change, GError **error);
+/* Tells the agent that its file has changed. False: it does not answer. */
+bool kvg_reach_reload(const KvgReach *reach);

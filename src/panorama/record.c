@@ -96,11 +96,33 @@ kvg_record_new(const KvgGraph *graph,
         "Files", files, "ManifestPayload", manifest(graph->documents->pdata[0], options->owner),
         "ManifestOverridesPayload", overrides);
     /* What became of it last is kept until something is done anew. */
-    const char *const kept[] = {"Status", "StatusDescription"};
-    for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
-        if (json_object_get(former, kept[i]) != NULL)
-            json_object_set(record, kept[i], json_object_get(former, kept[i]));
-    }
+    const char *status = kvg_json_get_string(former, "Status");
+    const char *why = kvg_json_get_string(former, "StatusDescription");
+    json_object_set_new(record, "Status",
+                        json_string(status != NULL ? status : "DEPLOYMENT_PENDING"));
+    json_object_set_new(record, "StatusDescription", json_string(why != NULL ? why : "imported"));
     set_times(record, former, options->now);
     return record;
+}
+
+void
+kvg_record_set_status(json_t *record, const char *status, const char *why, const char *now)
+{
+    g_autofree char *valid = g_utf8_make_valid(why, -1);
+    json_object_set_new(record, "Status", json_string(status));
+    json_object_set_new(record, "StatusDescription", json_string(valid));
+    json_object_set_new(record, "LastUpdatedTime", json_string(now));
+}
+
+const char *
+kvg_record_camera(const json_t *record, const char *node)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(json_object_get(record, "NodeInstances"), i, item)
+    {
+        if (g_strcmp0(kvg_json_get_string(item, "NodeInstanceId"), node) == 0)
+            return kvg_json_get_string(item, "Camera");
+    }
+    return NULL;
 }

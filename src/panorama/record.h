@@ -7,7 +7,7 @@
 typedef struct {
     const char *name;
     const char *owner; /* written into the manifests in place of the account they name; NULL */
-    char **files;      /* that the import made, relative to kvg.yaml's folder */
+    char **files;      /* secrets that the import wrote, relative to kvg.yaml's folder */
     const char *now;   /* ISO 8601 */
 } KvgRecordOptions;
 
@@ -21,3 +21,8 @@ json_t *kvg_record_new(const KvgGraph *graph,
                        const json_t *former);
 /* Owners of packages and interfaces but `panorama` become @owner. A new reference. */
 json_t *kvg_record_rewrite_owner(const json_t *document, const char *owner);
+
+/* Status and its description of the former service; @now: ISO 8601. */
+void kvg_record_set_status(json_t *record, const char *status, const char *why, const char *now);
+/* The camera of the node @node of @record; NULL: it has no such node. */
+const char *kvg_record_camera(const json_t *record, const char *node);
