@@ -114,7 +114,9 @@ reload(void *user_data)
 {
     Supervisor *supervisor = user_data;
     g_autoptr(GError) error = NULL;
-    kvg_notify("RELOADING=1");
+    g_autofree char *reloading =
+        g_strdup_printf("RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT, kvg_clock_mono_us());
+    kvg_notify(reloading);
     g_autoptr(KvgConfig) config = kvg_config_load(supervisor->config->path, &error);
     g_autoptr(KvgConfigDiff) diff =
         config != NULL ? kvg_config_diff(supervisor->config, config) : NULL;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "os/file.h"
 #include "os/log.h"
+#include "os/notify.h"
 #include "server/auth/session.h"
 #include "server/control/quotas.h"
 #include "server/iot/ca.h"
@@ -362,6 +363,7 @@ announce(const KvgServer *server)
            "\"mqtt_port\":%u}\n",
            server->https_port, server->mtls_port, server->http_port, server->mqtt_port);
     fflush(stdout);
+    kvg_notify("READY=1");
     KVG_LOG_MESSAGE(LOG_DOMAIN, "DATA", server->data_path, "ready on %s port %u",
                     server->listen_address, server->https_port);
 }
@@ -375,6 +377,7 @@ run(Program *program, const sigset_t *signals, GError **error)
     announce(&program->server);
     int number = 0;
     sigwait(signals, &number);
+    kvg_notify("STOPPING=1");
     KVG_LOG_MESSAGE(LOG_DOMAIN, "DATA", program->data_path, "stopping: %s", strsignal(number));
     return true;
 }

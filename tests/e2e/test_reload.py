@@ -2,6 +2,8 @@
 without a gap and in the sessions they had; a file that is not right changes nothing."""
 import os
 import signal
+import socket
+import threading
 import time
 
 import kvgtest
@@ -55,8 +57,24 @@ secret("own-password", "p$ss word")
 write(names + ["lounge"])
 site.provision()
 write(names)
+
+# What systemd would be told.
+told = []
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.bind(site.path("notify"))
+site.environment.update(NOTIFY_SOCKET=site.path("notify"), WATCHDOG_USEC="1000000")
+
+
+def listen():
+    while "STOPPING=1" not in told:
+        told.append(manager.recv(4096).decode())
+
+
+threading.Thread(target=listen, daemon=True).start()
 site.start_agent()
 site.wait_live()
+kvgtest.wait_for("the status", lambda: "STATUS=16 cameras, all live" in told)
+assert told[0] == "READY=1" and "WATCHDOG=1" in told, told
 first = site.status()
 assert len({camera["process"] for camera in first.values()}) == 2, "eight cameras a process"
 
@@ -137,4 +155,9 @@ with open(site.path("kvg.yaml"), "w") as out:
 wait_log("they take effect when the agent is restarted", seen)
 assert all(camera["state"] == "live" for camera in site.status().values())
 assert site.agent.stop() == 0
+kvgtest.wait_for("the end", lambda: "STOPPING=1" in told)
+reloading = [i for i, state in enumerate(told) if state.startswith("RELOADING=1\nMONOTONIC_USEC=")]
+assert len(reloading) >= 7 and all("READY=1" in told[i + 1:] for i in reloading), told
+assert any("the configuration has an error" in state for state in told), told
+manager.close()
 print("passed")
