@@ -13,6 +13,7 @@ struct _KvgApi {
     KvgBoard *board;
     KvgControl *control;
     KvgProxy *proxy;
+    KvgReload *reload;
     bool is_loopback;
 };
 
@@ -100,6 +101,28 @@ change_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
     respond_camera(api, x, name);
 }
 
+/* Waits until the main thread has done it. */
+static void
+reload_config(KvgApi *api, KvgHttpExchange *x)
+{
+    if (!is_json(x)) {
+        respond_message(x, 415, "send Content-Type: application/json");
+        return;
+    }
+    g_autoptr(json_t) result = kvg_reload_request(api->reload);
+    if (result == NULL)
+        respond_message(x, 503, "the agent is ending");
+    else
+        respond(x, kvg_json_get_bool(result, "ok", false) ? 200 : 400, result);
+}
+
+static void
+respond_site(KvgApi *api, KvgHttpExchange *x)
+{
+    g_autoptr(json_t) site = json_pack("{s:o}", "reload", kvg_board_get_reload(api->board));
+    respond(x, 200, site);
+}
+
 /* ---- console ---- */
 
 static const char *
@@ -157,8 +180,14 @@ handle(KvgHttpExchange *x, void *user_data)
         change_camera(api, x, path + strlen(CAMERAS));
         return;
     }
+    if (strcmp(kvg_http_method(x), "POST") == 0 && strcmp(path, "/api/reload") == 0) {
+        reload_config(api, x);
+        return;
+    }
     if (strcmp(kvg_http_method(x), "GET") != 0 && strcmp(kvg_http_method(x), "HEAD") != 0) {
-        respond_message(x, 405, "only GET is answered here, and PATCH of /api/cameras/NAME");
+        respond_message(x, 405,
+                        "only GET is answered here, PATCH of /api/cameras/NAME and POST of "
+                        "/api/reload");
         return;
     }
     if (strcmp(path, "/healthz") == 0) {
@@ -166,6 +195,8 @@ handle(KvgHttpExchange *x, void *user_data)
         respond(x, 200, body);
     } else if (strcmp(path, "/readyz") == 0) {
         respond_ready(api, x);
+    } else if (strcmp(path, "/api/site") == 0) {
+        respond_site(api, x);
     } else if (strcmp(path, "/api/cameras") == 0) {
         g_autoptr(json_t) body = kvg_board_all(api->board);
         respond(x, 200, body);
@@ -179,21 +210,22 @@ handle(KvgHttpExchange *x, void *user_data)
 }
 
 KvgApi *
-kvg_api_start(
-    const KvgConfig *config, KvgBoard *board, KvgControl *control, KvgProxy *proxy, GError **error)
+kvg_api_start(const KvgApiOptions *options, GError **error)
 {
+    const KvgConfig *config = options->config;
     KvgApi *api = g_new0(KvgApi, 1);
-    api->board = board;
-    api->control = control;
-    api->proxy = proxy;
+    api->board = options->board;
+    api->control = options->control;
+    api->proxy = options->proxy;
+    api->reload = options->reload;
     api->is_loopback =
         g_str_has_prefix(config->api_address, "127.") || strcmp(config->api_address, "::1") == 0;
-    const KvgHttpServerOptions options = {.address = config->api_address,
-                                          .port = config->api_port,
-                                          .handler = handle,
-                                          .user_data = api,
-                                          .max_connections = 256};
-    api->server = kvg_http_server_start(&options, error);
+    const KvgHttpServerOptions server = {.address = config->api_address,
+                                         .port = config->api_port,
+                                         .handler = handle,
+                                         .user_data = api,
+                                         .max_connections = 256};
+    api->server = kvg_http_server_start(&server, error);
     if (api->server == NULL) {
         g_prefix_error(error, "api %s:%u: ", config->api_address, config->api_port);
         g_clear_pointer(&api, g_free);

@@ -4,12 +4,20 @@
 #include "agent/board.h"
 #include "agent/control.h"
 #include "agent/proxy.h"
+#include "agent/reload.h"
 
 typedef struct _KvgApi KvgApi;
 
-/* All four must outlive it. */
-KvgApi *kvg_api_start(
-    const KvgConfig *config, KvgBoard *board, KvgControl *control, KvgProxy *proxy, GError **error);
+/* All must outlive it. */
+typedef struct {
+    const KvgConfig *config;
+    KvgBoard *board;
+    KvgControl *control;
+    KvgProxy *proxy;
+    KvgReload *reload; /* for POST /api/reload */
+} KvgApiOptions;
+
+KvgApi *kvg_api_start(const KvgApiOptions *options, GError **error);
 uint16_t kvg_api_port(const KvgApi *api);
 void kvg_api_stop(KvgApi *api);
 

@@ -246,8 +246,12 @@ run(Supervisor *supervisor, int lock_fd, int snapshot_fd, GError **error)
     supervisor->reload = kvg_reload_new(reload, supervisor);
     supervisor->watch = kvg_watch_new();
     kvg_watch_set(supervisor->watch, supervisor->config);
-    supervisor->api = kvg_api_start(supervisor->config, supervisor->board, supervisor->control,
-                                    supervisor->proxy, error);
+    const KvgApiOptions api = {.config = supervisor->config,
+                               .board = supervisor->board,
+                               .control = supervisor->control,
+                               .proxy = supervisor->proxy,
+                               .reload = supervisor->reload};
+    supervisor->api = kvg_api_start(&api, error);
     if (supervisor->api != NULL) {
         const KvgFleetOptions options = {.config = supervisor->config,
                                          .board = supervisor->board,

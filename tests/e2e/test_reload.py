@@ -1,9 +1,12 @@
 """The configuration is changed under 16 running cameras: what changed starts again, all others go on
 without a gap and in the sessions they had; a file that is not right changes nothing."""
+import json
 import os
 import signal
 import socket
 import threading
+import urllib.error
+import urllib.request
 import time
 
 import kvgtest
@@ -46,6 +49,22 @@ def wait_log(text, seen):
     kvgtest.wait_for(f"'{text}' in the log", lambda: text in log()[seen:])
 
 
+def ask_reload():
+    """(status, answer) of the API."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{site.agent.ready['api_port']}/api/reload", method="POST", data=b"{}",
+        headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def last_reload():
+    return json.loads(kvgtest.fetch(f"http://127.0.0.1:{site.agent.ready['api_port']}/api/site"))["reload"]
+
+
 def wait_live(names):
     kvgtest.wait_for("the cameras to be live", lambda: sorted(site.status()) == sorted(names) and all(
         camera["state"] == "live" for camera in site.status().values()))
@@ -85,10 +104,11 @@ wait_log("configuration read: changed gate", seen)
 wait_live(names)
 
 # ---- another is renamed: one goes, one comes
-seen = len(log())
 names[names.index("lobby")] = "lounge"
 write(names, gate=", fragment: 2s")
-wait_log("configuration read: added lounge; removed lobby", seen)
+status, answer = ask_reload()
+assert status == 200 and answer["ok"] and answer["added"] == ["lounge"] and answer["removed"] == ["lobby"], answer
+assert answer["message"] == "added lounge; removed lobby" and answer["changed"] == [], answer
 wait_live(names)
 
 # ---- only a secret changes, first to a wrong one
@@ -117,9 +137,14 @@ for name in untouched:
 seen = len(log())
 write(names, gate=", fragmnt: 2s")
 wait_log("did you mean 'fragment'?", seen)
+first_refusal = kvgtest.wait_for("the answer", lambda: not last_reload()["ok"] and last_reload()["at_ms"])
 site.agent.process.send_signal(signal.SIGHUP)
-time.sleep(2)
+kvgtest.wait_for("another attempt", lambda: last_reload()["at_ms"] > first_refusal)
 assert log()[seen:].count("did you mean") == 1, log()[seen:]
+
+status, answer = ask_reload()
+assert status == 400 and not answer["ok"] and "kvg.yaml:9:" in answer["message"], answer
+assert last_reload() == answer, (last_reload(), answer)
 
 # A worker that dies meanwhile comes back by the configuration that was accepted.
 dead = site.status()["yard"]["process"]
