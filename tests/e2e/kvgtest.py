@@ -42,11 +42,11 @@ def wait_for(what, condition, patience_s=PATIENCE_S):
 class Program:
     """A started program whose first line of output says that it is ready."""
 
-    def __init__(self, site, name, arguments):
+    def __init__(self, site, name, arguments, stdin=None):
         self.log = open(os.path.join(site.folder, name + ".log"), "ab")
         self.process = subprocess.Popen(
             [os.path.join(BUILD, arguments[0])] + arguments[1:],
-            stdout=subprocess.PIPE, stderr=self.log, env=site.environment, start_new_session=True)
+            stdin=stdin, stdout=subprocess.PIPE, stderr=self.log, env=site.environment, start_new_session=True)
         line = self.process.stdout.readline()
         if not line:
             raise AssertionError(f"{name} did not start, see its log")
