@@ -19,9 +19,8 @@ segment_of(GstEvent *event)
     return segment;
 }
 
-/* Capture time by the source, if a reference timestamp says so in Unix or NTP time. */
-static int64_t
-captured_us(GstBuffer *buffer)
+int64_t
+kvg_buffer_time_captured(GstBuffer *buffer)
 {
     static GstStaticCaps unix_caps = GST_STATIC_CAPS("timestamp/x-unix");
     static GstStaticCaps ntp_caps = GST_STATIC_CAPS("timestamp/x-ntp");
@@ -45,7 +44,7 @@ kvg_buffer_time_read(GstPad *pad, GstBuffer *buffer, KvgTimelineInput *input)
     g_autoptr(GstEvent) event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
     const GstSegment *segment = segment_of(event);
     input->pts_us = input->dts_us = KVG_TIMELINE_NONE;
-    input->captured_us = captured_us(buffer);
+    input->captured_us = kvg_buffer_time_captured(buffer);
     if (segment == NULL)
         return;
     input->pts_us = to_running_us(segment, GST_BUFFER_PTS(buffer));

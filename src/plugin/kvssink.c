@@ -23,6 +23,7 @@
  *     stream-name=gate streaming-type=offline  d. ! queue ! aacparse ! k.
  * ]| A file with sound, as fast as it goes.
  */
+#include "plugin/buffer_time.h"
 #include "plugin/private.h"
 
 #include <string.h>
@@ -73,8 +74,10 @@ guess_content_type(GstKvsSink *self)
 static KvgHubStream *
 open_stream(GstKvsSink *self, GError **error)
 {
-    if (self->given != NULL)
+    if (self->given != NULL) {
+        self->flow.limit_bytes = self->given_limit_bytes;
         return kvg_hub_stream_hold(self->given);
+    }
 
     g_auto(KvgSinkPlan) plan = {0};
     g_autofree char *content_type = guess_content_type(self);
@@ -93,7 +96,7 @@ start_flow(GstKvsSink *self, KvgHubStream *stream)
 {
     GST_OBJECT_LOCK(self);
     const KvgSinkSettings *settings = &self->settings;
-    self->flow.is_offline = kvg_sink_settings_is_offline(settings);
+    self->flow.is_offline = self->given_offline || kvg_sink_settings_is_offline(settings);
     self->flow.uses_dts_only = kvg_sink_settings_bool(settings, KVG_SINK_USE_ORIGINAL_PTS);
     self->flow.wants_metrics = kvg_sink_settings_bool(settings, KVG_SINK_GET_KVS_METRICS);
     g_autofree char *name = g_strdup(kvg_sink_settings_string(settings, KVG_SINK_TRACK_NAME));
@@ -116,28 +119,6 @@ start_flow(GstKvsSink *self, KvgHubStream *stream)
             kvg_writer_open(self->flow.writer, i, true);
     }
     pthread_mutex_unlock(&self->lock);
-}
-
-static bool
-start_stream(GstKvsSink *self)
-{
-    g_autoptr(GError) error = NULL;
-    KvgHubStream *stream = open_stream(self, &error);
-    if (stream == NULL) {
-        GST_ELEMENT_ERROR(self, RESOURCE, OPEN_WRITE, ("%s", error->message), (NULL));
-        return false;
-    }
-    if (!kvg_hub_stream_attach(stream, G_OBJECT(self), &listener)) {
-        kvg_hub_stream_release(stream, 0, NULL);
-        GST_ELEMENT_ERROR(self, RESOURCE, BUSY,
-                          ("another kvssink of this program writes into the stream"), (NULL));
-        return false;
-    }
-    start_flow(self, stream);
-    GST_OBJECT_LOCK(self);
-    self->stream = stream;
-    GST_OBJECT_UNLOCK(self);
-    return true;
 }
 
 /* A connection that is being made is given a moment to turn out. */
@@ -173,6 +154,18 @@ close_timeout_ms(GstKvsSink *self, KvgHubStream *stream)
     return is_wish ? wanted_ms : MIN(wanted_ms, CLOSE_MS);
 }
 
+/* With the lock. What waits is written; what comes is refused from now on. */
+static void
+end_flow(GstKvsSink *self)
+{
+    g_autoptr(GError) error = NULL;
+    if (self->flow.writer != NULL &&
+        !kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), true, &error))
+        GST_WARNING_OBJECT(self, "%s", error->message);
+    g_clear_pointer(&self->flow.writer, kvg_writer_free);
+    pthread_cond_broadcast(&self->wake);
+}
+
 /* The pads are inactive: nobody else is in `flow`. */
 static void
 stop_stream(GstKvsSink *self)
@@ -183,11 +176,8 @@ stop_stream(GstKvsSink *self)
     if (stream == NULL)
         return;
 
-    g_autoptr(GError) error = NULL;
     pthread_mutex_lock(&self->lock);
-    if (!kvg_writer_drain(self->flow.writer, g_get_monotonic_time(), true, &error))
-        GST_WARNING_OBJECT(self, "%s", error->message);
-    g_clear_pointer(&self->flow.writer, kvg_writer_free);
+    end_flow(self);
     for (unsigned i = 0; i < N_TRACKS; i++) {
         g_clear_pointer(&self->flow.pads[i].input, kvg_input_free);
         if (self->flow.pads[i].pad != NULL)
@@ -196,10 +186,35 @@ stop_stream(GstKvsSink *self)
     }
     pthread_mutex_unlock(&self->lock);
 
-    g_clear_error(&error);
+    g_autoptr(GError) error = NULL;
     const int64_t timeout_ms = close_timeout_ms(self, stream);
     if (!kvg_hub_stream_leave(stream, G_OBJECT(self), timeout_ms, &error))
         GST_INFO_OBJECT(self, "%s", error != NULL ? error->message : "left in the spool");
+}
+
+static bool
+start_stream(GstKvsSink *self)
+{
+    g_autoptr(GError) error = NULL;
+    KvgHubStream *stream = open_stream(self, &error);
+    if (stream == NULL) {
+        GST_ELEMENT_ERROR(self, RESOURCE, OPEN_WRITE, ("%s", error->message), (NULL));
+        return false;
+    }
+    if (!kvg_hub_stream_attach(stream, G_OBJECT(self), &listener)) {
+        kvg_hub_stream_release(stream, 0, NULL);
+        GST_ELEMENT_ERROR(self, RESOURCE, BUSY,
+                          ("another kvssink of this program writes into the stream"), (NULL));
+        return false;
+    }
+    start_flow(self, stream);
+    GST_OBJECT_LOCK(self);
+    self->stream = stream;
+    const bool is_gone = self->is_gone;
+    GST_OBJECT_UNLOCK(self);
+    if (is_gone)
+        stop_stream(self);
+    return !is_gone;
 }
 
 /* ---- element ---- */
@@ -334,6 +349,44 @@ kvg_sink_use_stream(GstElement *element, KvgHubStream *stream)
 
     kvg_hub_stream_release(g_steal_pointer(&self->given), 0, NULL);
     self->given = kvg_hub_stream_hold(stream);
+}
+
+void
+kvg_sink_let_go(GstElement *element)
+{
+    GstKvsSink *self = GST_KVS_SINK(element);
+
+    pthread_mutex_lock(&self->lock);
+    end_flow(self);
+    GST_OBJECT_LOCK(self);
+    KvgHubStream *stream = g_steal_pointer(&self->stream);
+    self->is_gone = true;
+    GST_OBJECT_UNLOCK(self);
+    pthread_mutex_unlock(&self->lock);
+    if (stream != NULL)
+        kvg_hub_stream_leave(stream, G_OBJECT(self), 0, NULL);
+}
+
+void
+kvg_sink_set_offline(GstElement *element, uint64_t limit_bytes)
+{
+    GstKvsSink *self = GST_KVS_SINK(element);
+    self->given_offline = true;
+    self->given_limit_bytes = limit_bytes;
+}
+
+void
+kvg_sink_set_begin(GstElement *element, int64_t wall_us)
+{
+    GstKvsSink *self = GST_KVS_SINK(element);
+    G_GNUC_UNUSED g_auto(KvgLocker) locker = kvg_locker_lock(&self->lock);
+    self->flow.begin_us = wall_us;
+}
+
+int64_t
+kvg_sink_captured_us(GstBuffer *buffer)
+{
+    return kvg_buffer_time_captured(buffer);
 }
 
 bool

@@ -18,4 +18,15 @@ bool kvg_plugin_register_static(void);
  * keeps a hold. */
 void kvg_sink_use_stream(GstElement *element, KvgHubStream *stream);
 
+/* Gives that stream up at once, whatever state the pipeline hangs in: what was put is written, what
+ * still comes is refused, another element may write into the stream. Thread: any. */
+void kvg_sink_let_go(GstElement *element);
+/* In state NULL: nothing may be dropped, the source waits when the spool comes near @limit_bytes
+ * (0: unknown). */
+void kvg_sink_set_offline(GstElement *element, uint64_t limit_bytes);
+/* Before the first frame: what is not live begins at this time in place of now. */
+void kvg_sink_set_begin(GstElement *element, int64_t wall_us);
+/* When @buffer was captured by the clock of its source; INT64_MIN if that did not say so. */
+int64_t kvg_sink_captured_us(GstBuffer *buffer);
+
 G_END_DECLS

@@ -43,6 +43,8 @@ arrival_us(GstKvsSink *self)
 {
     if (!self->flow.is_offline || self->flow.is_live)
         return g_get_real_time();
+    if (self->flow.begin_us != 0)
+        return self->flow.begin_us;
     GST_OBJECT_LOCK(self);
     const uint64_t begin_s = g_value_get_uint64(&self->settings.values[KVG_SINK_FILE_START_TIME]);
     GST_OBJECT_UNLOCK(self);
@@ -77,8 +79,13 @@ has_room(GstKvsSink *self)
 {
     if (!self->flow.is_offline || self->flow.limit_bytes == 0)
         return true;
-    KvgStreamStats stats;
-    kvg_hub_stream_get_stats(self->stream, &stats);
+    KvgStreamStats stats = {0};
+    GST_OBJECT_LOCK(self);
+    KvgHubStream *stream = self->stream != NULL ? kvg_hub_stream_hold(self->stream) : NULL;
+    GST_OBJECT_UNLOCK(self);
+    if (stream != NULL)
+        kvg_hub_stream_get_stats(stream, &stats);
+    kvg_hub_stream_release(stream, 0, NULL);
     return stats.spool_bytes < self->flow.limit_bytes / 4 * 3;
 }
 
@@ -402,7 +409,9 @@ sink_activate_mode(GstPad *pad, GstObject *parent, GstPadMode mode, gboolean act
 {
     if (mode != GST_PAD_MODE_PUSH)
         return FALSE;
-    set_flushing(GST_KVS_SINK(parent), pad, !active);
+    /* A pad requested of a running element is activated before it is the element's. */
+    if (parent != NULL)
+        set_flushing(GST_KVS_SINK(parent), pad, !active);
     return TRUE;
 }
 

@@ -25,7 +25,10 @@ struct _GstKvsSink {
 
     KvgSinkSettings settings; /* under the object lock */
     KvgHubStream *given;      /* set before use by a program that owns the stream */
-    KvgHubStream *stream;     /* pointer under the object lock; from READY to PAUSED and back */
+    bool is_gone;             /* under the object lock: that program has taken it back */
+    bool given_offline;       /* set before use, too: nothing may be dropped */
+    uint64_t given_limit_bytes;
+    KvgHubStream *stream; /* pointer under the object lock; from READY to PAUSED and back */
 
     /* Guards `flow`; held while a frame is put. The object lock may be taken inside, never the
      * other way round; no message, signal, query or event goes out while it is held. */
@@ -39,6 +42,7 @@ struct _GstKvsSink {
         bool is_offline;
         bool uses_dts_only;
         bool wants_metrics;
+        int64_t begin_us;     /* of what is not live; 0: now, or as the settings say */
         uint64_t limit_bytes; /* offline: of the spool; 0: unknown */
         unsigned n_asked_keys;
         KvgReportMetric metric;

@@ -14,6 +14,11 @@
 /* Without DTS, presentation times go back by the reordering of B-frames, never by this much. */
 #define MAX_REORDER_US (2 * G_TIME_SPAN_SECOND)
 
+/* Of its step, a frame may come this much earlier or later to get nearer to the capture time. */
+#define GLIDE_PART 20
+/* Nearer than this is near enough. */
+#define GLIDE_LEAST_US 2000
+
 void
 kvg_timeline_init(KvgTimeline *timeline, int64_t last_dts_us)
 {
@@ -27,6 +32,7 @@ void
 kvg_timeline_restart(KvgTimeline *timeline, unsigned track)
 {
     timeline->tracks[track].started = false;
+    timeline->knows_capture = false;
 }
 
 static bool
@@ -83,6 +89,28 @@ start(KvgTimelineTrack *track,
         track->offset_us = input->captured_us - pts_us;
 }
 
+static void
+note_capture(KvgTimeline *timeline, const KvgTimelineInput *input, int64_t pts_us)
+{
+    if (input->captured_us == KVG_TIMELINE_NONE ||
+        ABS(input->captured_us - input->now_us) > MAX_CAPTURE_ERROR_US)
+        return;
+    timeline->knows_capture = true;
+    timeline->capture_offset_us = input->captured_us - pts_us;
+}
+
+/* A jump would squeeze or tear what is being stored; a little with each frame is not seen. */
+static void
+glide(const KvgTimeline *timeline, KvgTimelineTrack *track, const KvgTimelineInput *input)
+{
+    if (!timeline->knows_capture || !input->live)
+        return;
+    const int64_t way_us = timeline->capture_offset_us - track->offset_us;
+    const int64_t most_us = track->step_us / GLIDE_PART;
+    if (ABS(way_us) >= GLIDE_LEAST_US)
+        track->offset_us += CLAMP(way_us, -most_us, most_us);
+}
+
 /* A decoding time for a frame that has none: its presentation time, unless that goes back because
  * frames are reordered; then just behind the frame before. */
 static int64_t
@@ -124,11 +152,15 @@ kvg_timeline_map(KvgTimeline *timeline,
     const KvgTimelineTrack *other = &timeline->tracks[1 - index];
     const int64_t dts = has_dts ? input->dts_us : input->pts_us;
     const int64_t pts = has_pts ? input->pts_us : input->dts_us;
+    note_capture(timeline, input, pts);
     if (!track->started)
         start(track, other, input, pts, dts);
+    else
+        glide(timeline, track, input);
     if (input->live && !is_near(input, dts + track->offset_us)) {
         if (!follow_other(track, other, input, dts))
             track->offset_us = next_place_us(track, input) - dts;
+        timeline->knows_capture = false; /* whose running time this was */
         timeline->repaired++;
     }
 

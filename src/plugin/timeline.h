@@ -1,6 +1,7 @@
 /* From a pipeline's running time to the wall clock of a frame, one timeline for picture and sound.
- * A live source stays near the clock. Steps back are left to the fragmenter, which finds back to
- * the source's own times when the source does. No I/O; the clock is a parameter. */
+ * A live source stays near the clock; once it says when it captured, which cameras do some seconds
+ * after they began, both tracks glide to that. Steps back are left to the fragmenter, which finds
+ * back to the source's own times when the source does. No I/O; the clock is a parameter. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,7 +19,9 @@ typedef struct {
 
 typedef struct {
     KvgTimelineTrack tracks[KVG_TIMELINE_TRACKS];
-    uint64_t repaired; /* times an offset had to move, and frames without any time */
+    bool knows_capture;
+    int64_t capture_offset_us; /* running time + this = the camera's clock, as it said last */
+    uint64_t repaired;         /* times an offset had to move, and frames without any time */
 } KvgTimeline;
 
 /**

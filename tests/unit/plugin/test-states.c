@@ -34,6 +34,39 @@ expect_entries_at_most(const char *path, unsigned most)
     g_assert_cmpuint(count_entries(path), <=, most);
 }
 
+/* A pad that is asked for while the element runs works like one from the beginning. */
+static void
+test_late_pad(void)
+{
+    g_autoptr(Sink) sink = sink_new(TRUE);
+    g_autoptr(GBytes) avcc = avcc_720p();
+    sink_play(sink);
+    sink_open(sink, 0);
+    sink_caps(sink, 0, VIDEO_AVC, avcc);
+    put_frames(sink, 0, 5);
+    sink_stop(sink);
+    g_autoptr(Stored) stored = stored_read(sink);
+    g_assert_cmpuint(stored->frames->len, ==, 5);
+}
+
+/* Let go of, the stream has what was put; what comes is refused, and another writes. */
+static void
+test_let_go(void)
+{
+    g_autoptr(Sink) sink = sink_new(TRUE);
+    g_autoptr(GBytes) avcc = avcc_720p();
+    sink_open(sink, 0);
+    sink_play(sink);
+    sink_caps(sink, 0, VIDEO_AVC, avcc);
+    put_frames(sink, 0, 5);
+    kvg_sink_let_go(sink->element);
+    g_autoptr(GBytes) unit = avc_unit(true, 99);
+    g_assert_cmpint(sink_push(sink, 0, 400, 400, true, unit), ==, GST_FLOW_FLUSHING);
+    sink_stop(sink);
+    g_autoptr(Stored) stored = stored_read(sink);
+    g_assert_cmpuint(stored->frames->len, ==, 5);
+}
+
 /* 200 times up and down while nothing answers: no hang, no thread, no descriptor left behind. */
 static void
 test_cycles(void)
@@ -387,6 +420,8 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
     g_assert_true(kvg_plugin_register_static());
+    g_test_add_func("/states/late-pad", test_late_pad);
+    g_test_add_func("/states/let-go", test_let_go);
     g_test_add_func("/states/cycles", test_cycles);
     g_test_add_func("/states/offline-holds-back", test_offline_holds_back);
     g_test_add_func("/states/flush", test_flush);
