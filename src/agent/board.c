@@ -124,8 +124,9 @@ kvg_board_not_ready(KvgBoard *board)
     pthread_mutex_lock(&board->lock);
     for (guint i = 0; i < board->cameras->len; i++) {
         const json_t *camera = g_ptr_array_index(board->cameras, i);
-        if (kvg_json_get_bool(camera, "streaming", true) &&
-            g_strcmp0(kvg_json_get_string(camera, "state"), "live") != 0)
+        const char *state = kvg_json_get_string(camera, "state");
+        if (kvg_json_get_bool(camera, "streaming", true) && g_strcmp0(state, "live") != 0 &&
+            g_strcmp0(state, "ended") != 0)
             g_string_append_printf(names, "%s%s", names->len > 0 ? ", " : "",
                                    kvg_json_get_string(camera, "name"));
     }

@@ -1,10 +1,11 @@
 #include "agent/camera.h"
 
 #define CONNECT_MS 20000 /* from start to the first frame */
-#define STALL_MS 10000   /* without a frame: stalled */
+#define STALL_MS 10000   /* without a frame: stalled, unless configured */
 #define GIVE_UP_MS 5000  /* stalled for so long: restart */
 #define STEADY_MS 30000  /* live for so long: the back-off starts over */
 #define RECHECK_MS 5000  /* failed: look again */
+#define CHANGES_MS 10000 /* a pipeline is built anew at once this often */
 
 const char *
 kvg_camera_state_to_string(KvgCameraState state)
@@ -13,6 +14,7 @@ kvg_camera_state_to_string(KvgCameraState state)
         [KVG_CAMERA_OFF] = "off",         [KVG_CAMERA_CONNECTING] = "connecting",
         [KVG_CAMERA_LIVE] = "live",       [KVG_CAMERA_STALLED] = "stalled",
         [KVG_CAMERA_BACKOFF] = "backoff", [KVG_CAMERA_FAILED] = "failed",
+        [KVG_CAMERA_ENDED] = "ended",
     };
     return names[state];
 }
@@ -34,6 +36,8 @@ kvg_camera_init(KvgCamera *camera, bool streaming, int64_t now_ms)
     *camera = (KvgCamera){.state = streaming ? KVG_CAMERA_BACKOFF : KVG_CAMERA_OFF,
                           .since_ms = now_ms,
                           .retry_at_ms = now_ms,
+                          .changed_ms = now_ms - CHANGES_MS,
+                          .watch_frames_ms = STALL_MS,
                           .backoff = {.base_ms = 1000, .cap_ms = 30000}};
     camera->reason = g_strdup(streaming ? "starting" : "switched off");
 }
@@ -59,8 +63,38 @@ kvg_camera_on_failure(KvgCamera *camera, const char *reason, bool permanent, int
 {
     if (camera->state == KVG_CAMERA_OFF || camera->state == KVG_CAMERA_BACKOFF)
         return; /* what a pipeline says while it is being taken down */
-    camera->retry_at_ms = now_ms + (permanent ? RECHECK_MS : kvg_backoff_next_ms(&camera->backoff));
+    /* What has worked for long is most likely there again: a camera that was restarted. */
+    const bool was_steady =
+        camera->state == KVG_CAMERA_LIVE && now_ms - camera->since_ms >= STEADY_MS;
+    const int64_t wait_ms = permanent    ? RECHECK_MS
+                            : was_steady ? 0
+                                         : kvg_backoff_next_ms(&camera->backoff);
+    camera->retry_at_ms = now_ms + wait_ms;
     enter(camera, permanent ? KVG_CAMERA_FAILED : KVG_CAMERA_BACKOFF, reason, now_ms);
+}
+
+void
+kvg_camera_on_change(KvgCamera *camera, const char *reason, int64_t now_ms)
+{
+    const bool is_rare = now_ms - camera->changed_ms >= CHANGES_MS;
+    camera->changed_ms = now_ms;
+    kvg_camera_on_failure(camera, reason, false, now_ms);
+    if (is_rare)
+        camera->retry_at_ms = now_ms;
+}
+
+void
+kvg_camera_on_finish(KvgCamera *camera, const char *reason, int64_t now_ms)
+{
+    if (camera->state != KVG_CAMERA_OFF)
+        enter(camera, KVG_CAMERA_ENDED, reason, now_ms);
+}
+
+void
+kvg_camera_remark(KvgCamera *camera, const char *remark)
+{
+    if (camera->state == KVG_CAMERA_LIVE && g_strcmp0(camera->reason, remark) != 0)
+        enter(camera, KVG_CAMERA_LIVE, remark, camera->since_ms);
 }
 
 KvgCameraAction
@@ -109,13 +143,14 @@ kvg_camera_tick(KvgCamera *camera, int64_t now_ms)
 {
     switch (camera->state) {
     case KVG_CAMERA_OFF:
+    case KVG_CAMERA_ENDED:
         return KVG_CAMERA_DO_NOTHING;
     case KVG_CAMERA_CONNECTING:
         return now_ms - camera->since_ms >= CONNECT_MS
                    ? give_up(camera, "no picture within 20 s of connecting", now_ms)
                    : KVG_CAMERA_DO_NOTHING;
     case KVG_CAMERA_LIVE:
-        if (now_ms - camera->last_frame_ms >= STALL_MS)
+        if (now_ms - camera->last_frame_ms >= camera->watch_frames_ms)
             enter(camera, KVG_CAMERA_STALLED, "the camera sends no frames", now_ms);
         return KVG_CAMERA_DO_NOTHING;
     case KVG_CAMERA_STALLED:

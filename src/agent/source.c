@@ -1,6 +1,8 @@
 #include "agent/source.h"
+#include <string.h>
 
-static const KvgSource *const sources[] = {&kvg_source_rtsp, &kvg_source_rtsps, &kvg_source_test};
+static const KvgSource *const sources[] = {&kvg_source_rtsp, &kvg_source_rtsps, &kvg_source_test,
+                                           &kvg_source_file, &kvg_source_v4l2,  &kvg_source_shm};
 
 const KvgSource *
 kvg_source_find(const char *source)
@@ -10,4 +12,11 @@ kvg_source_find(const char *source)
             return sources[i];
     }
     return NULL;
+}
+
+const char *
+kvg_source_rest(const char *source)
+{
+    const char *colon = strchr(source, ':');
+    return colon != NULL ? colon + 1 : "";
 }

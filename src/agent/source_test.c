@@ -1,12 +1,18 @@
 #include "agent/pipeline_private.h"
-#include "agent/source.h"
 #include <string.h>
 
+typedef struct {
+    char *pattern;
+    int width, height, fps;
+    bool has_sound;
+} Picture;
+
 /* "test:pattern=ball,width=640,..."; checked by the configuration. */
-static void
-parse_test(const char *source, char **pattern, int *width, int *height, int *fps)
+static Picture
+parse(const char *source)
 {
-    g_auto(GStrv) pairs = g_strsplit(strchr(source, ':') + 1, ",", -1);
+    Picture picture = {g_strdup("ball"), 1280, 720, KVG_PIPELINE_DEFAULT_FPS, false};
+    g_auto(GStrv) pairs = g_strsplit(kvg_source_rest(source), ",", -1);
     for (char **pair = pairs; *pair != NULL; pair++) {
         char *value = strchr(*pair, '=');
         if (value == NULL)
@@ -14,45 +20,62 @@ parse_test(const char *source, char **pattern, int *width, int *height, int *fps
         *value++ = '\0';
         const int number = (int)g_ascii_strtoll(value, NULL, 10);
         if (strcmp(*pair, "pattern") == 0) {
-            g_free(*pattern);
-            *pattern = g_strdup(value);
+            g_free(picture.pattern);
+            picture.pattern = g_strdup(value);
         } else if (strcmp(*pair, "width") == 0) {
-            *width = number;
+            picture.width = number;
         } else if (strcmp(*pair, "height") == 0) {
-            *height = number;
+            picture.height = number;
         } else if (strcmp(*pair, "fps") == 0) {
-            *fps = number;
+            picture.fps = number;
+        } else if (strcmp(*pair, "sound") == 0) {
+            picture.has_sound = strcmp(value, "on") == 0;
         }
     }
+    return picture;
 }
 
-static bool
-add_test(KvgPipeline *pipeline, const KvgConfigCamera *camera)
+static void
+add_sound(KvgPipeline *pipeline)
 {
-    g_autofree char *pattern = g_strdup("ball");
-    int width = 1280, height = 720, fps = KVG_PIPELINE_DEFAULT_FPS;
-    parse_test(camera->source, &pattern, &width, &height, &fps);
-    GstElement *const chain[] = {
-        kvg_pipeline_add(pipeline, "videotestsrc"),
-        kvg_pipeline_add_caps(pipeline,
-                              gst_caps_new_simple("video/x-raw", "width", G_TYPE_INT, width,
-                                                  "height", G_TYPE_INT, height, "framerate",
-                                                  GST_TYPE_FRACTION, fps, 1, NULL)),
-        kvg_pipeline_add(pipeline, "clockoverlay"), kvg_pipeline_add(pipeline, "textoverlay")};
-    for (size_t i = 0; i < G_N_ELEMENTS(chain); i++) {
-        if (chain[i] == NULL)
-            return false;
-    }
-    g_object_set(chain[0], "is-live", TRUE, NULL);
-    gst_util_set_object_arg(G_OBJECT(chain[0]), "pattern", pattern);
-    gst_util_set_object_arg(G_OBJECT(chain[3]), "valignment", "bottom");
-    g_object_set(chain[3], "text", pipeline->name, NULL);
-    kvg_pipeline_set_codec(pipeline, "raw");
-    g_autoptr(GstPad) pad = gst_element_get_static_pad(chain[3], "src");
-    g_autoptr(GstCaps) caps =
-        gst_caps_new_simple("video/x-raw", "width", G_TYPE_INT, width, "height", G_TYPE_INT, height,
-                            "framerate", GST_TYPE_FRACTION, fps, 1, NULL);
-    return kvg_encode(pipeline, pad, caps) && kvg_pipeline_link(NULL, chain, G_N_ELEMENTS(chain));
+    GstElement *source = kvg_pipeline_add(pipeline, "audiotestsrc");
+    if (source == NULL)
+        return;
+    g_object_set(source, "is-live", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(source), "wave", "ticks");
+    g_autoptr(GstPad) pad = gst_element_get_static_pad(source, "src");
+    g_autoptr(GstCaps) caps = gst_caps_new_empty_simple("audio/x-raw");
+    kvg_intake(pipeline, pad, caps);
 }
 
-const KvgSource kvg_source_test = {"test:", add_test};
+static void
+add_picture(KvgPipeline *pipeline, const Picture *picture)
+{
+    g_autoptr(GstCaps) caps = gst_caps_new_simple(
+        "video/x-raw", "width", G_TYPE_INT, picture->width, "height", G_TYPE_INT, picture->height,
+        "framerate", GST_TYPE_FRACTION, picture->fps, 1, NULL);
+    GstElement *const chain[] = {kvg_pipeline_add(pipeline, "videotestsrc"),
+                                 kvg_pipeline_add_caps(pipeline, gst_caps_ref(caps)),
+                                 kvg_pipeline_add(pipeline, "clockoverlay"),
+                                 kvg_pipeline_add(pipeline, "textoverlay")};
+    if (!kvg_pipeline_link(NULL, chain, G_N_ELEMENTS(chain)))
+        return;
+    g_object_set(chain[0], "is-live", TRUE, NULL);
+    gst_util_set_object_arg(G_OBJECT(chain[0]), "pattern", picture->pattern);
+    gst_util_set_object_arg(G_OBJECT(chain[3]), "valignment", "bottom");
+    g_object_set(chain[3], "text", pipeline->camera->name, NULL);
+    g_autoptr(GstPad) pad = gst_element_get_static_pad(chain[3], "src");
+    kvg_intake(pipeline, pad, caps);
+}
+
+static void
+add_test(KvgPipeline *pipeline)
+{
+    Picture picture = parse(pipeline->camera->source);
+    add_picture(pipeline, &picture);
+    if (picture.has_sound)
+        add_sound(pipeline);
+    g_free(picture.pattern);
+}
+
+const KvgSource kvg_source_test = {.prefix = "test:", .add = add_test};

@@ -4,6 +4,7 @@
 #include "agent/api.h"
 #include "agent/board.h"
 #include "agent/control.h"
+#include "agent/encoder.h"
 #include "agent/fleet.h"
 #include "agent/lock.h"
 #include "agent/proxy.h"
@@ -305,9 +306,11 @@ int
 kvg_cmd_agent(int argc, char **argv)
 {
     g_autofree char *config_path = NULL;
+    g_autofree char *encoder = NULL;
     gboolean is_worker = FALSE;
     const GOptionEntry entries[] = {
         {"config", 'c', 0, G_OPTION_ARG_FILENAME, &config_path, "configuration (kvg.yaml)", "FILE"},
+        {"probe-encoder", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &encoder, NULL, NULL},
         {"worker", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &is_worker, NULL, NULL},
         G_OPTION_ENTRY_NULL,
     };
@@ -318,6 +321,8 @@ kvg_cmd_agent(int argc, char **argv)
         fprintf(stderr, "kvg agent: %s\n", error != NULL ? error->message : "unexpected argument");
         return 2;
     }
+    if (encoder != NULL)
+        return kvg_encoder_probe_main(encoder);
     if (is_worker)
         return kvg_worker_run();
     if (supervise(config_path != NULL ? config_path : "kvg.yaml", &error))

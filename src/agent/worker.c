@@ -3,6 +3,7 @@
  * does. */
 #include "agent/worker.h"
 #include "agent/camera.h"
+#include "agent/encoder.h"
 #include "agent/identity.h"
 #include "agent/packet.h"
 #include "agent/pipeline.h"
@@ -24,6 +25,9 @@
 #define TICK_MS 250
 #define REPORT_TICKS 4
 #define CLOSE_TIMEOUT_MS 8000
+/* A pipeline that is not down after this never will be. So many of one worker, and it ends. */
+#define STUCK_MS 20000
+#define MAX_STUCK 3
 
 typedef struct {
     struct Worker *worker;
@@ -41,7 +45,11 @@ typedef struct {
     uint64_t last_frames, last_bytes;
     int64_t last_mono_us;
     double fps, bitrate_bps;
-    KvgPipelineInfo info; /* the last known, also while there is no pipeline */
+    KvgPipelineInfo info;    /* the last known, also while there is no pipeline */
+    KvgPipelineWords words;  /* the same */
+    uint64_t dropped_before; /* by pipelines that are gone */
+    char *said;              /* the failure that was logged last; NULL: something else was */
+    char *encode_reason;     /* found out: this camera must be encoded; NULL */
 } Entry;
 
 typedef struct Worker {
@@ -51,6 +59,7 @@ typedef struct Worker {
     unsigned n_ticks;
     guint timer;
     int64_t close_ms; /* at the end, for what is still to be acknowledged */
+    int exit_code;
 } Worker;
 
 static int64_t
@@ -61,13 +70,74 @@ now_ms(void)
 
 /* ---- one camera ---- */
 
-static void
-on_failed(const char *reason, void *user_data)
+/* Attempts that fail in the same way again and again are one line, until something else happens. */
+static bool
+is_news(Entry *entry)
 {
-    Entry *entry = user_data;
-    kvg_camera_on_failure(&entry->machine, reason, false, now_ms());
+    const KvgCamera *machine = &entry->machine;
+    const bool waits = machine->state == KVG_CAMERA_BACKOFF || machine->state == KVG_CAMERA_FAILED;
+    if (machine->state == KVG_CAMERA_CONNECTING)
+        return entry->said == NULL;
+    if (waits && g_strcmp0(entry->said, machine->reason) == 0)
+        return false;
+    g_free(entry->said);
+    entry->said = waits ? g_strdup(machine->reason) : NULL;
+    return true;
+}
+
+static void
+log_change(Entry *entry, KvgCameraState before)
+{
+    const char *reason = entry->machine.reason;
+    if (entry->machine.state == before || !is_news(entry))
+        return;
+    KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s is %s%s%s",
+                    entry->config->name, kvg_camera_state_to_string(entry->machine.state),
+                    reason != NULL ? ": " : "", reason != NULL ? reason : "");
+}
+
+static void
+stop_pipeline(Entry *entry)
+{
+    if (entry->pipeline != NULL) {
+        kvg_pipeline_get_info(entry->pipeline, &entry->info);
+        entry->dropped_before += entry->info.dropped_overload;
+        entry->info.dropped_overload = 0;
+    }
     kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
     entry->frames_seen = 0;
+}
+
+static void
+on_ended(KvgPipelineEnd how, const char *reason, void *user_data)
+{
+    Entry *entry = user_data;
+    const KvgCameraState before = entry->machine.state;
+    KvgCamera *machine = &entry->machine;
+    stop_pipeline(entry);
+    switch (how) {
+    case KVG_PIPELINE_FAILED:
+        kvg_camera_on_failure(machine, reason, false, now_ms());
+        break;
+    case KVG_PIPELINE_NEEDS_HELP:
+        kvg_camera_on_failure(machine, reason, true, now_ms());
+        break;
+    case KVG_PIPELINE_MUST_ENCODE:
+        g_free(entry->encode_reason);
+        entry->encode_reason = g_strdup(reason);
+        kvg_camera_on_change(machine, reason, now_ms());
+        break;
+    case KVG_PIPELINE_CHANGED:
+        kvg_camera_on_change(machine, reason, now_ms());
+        break;
+    case KVG_PIPELINE_FINISHED:
+        if (entry->config->file.loop)
+            kvg_camera_restart(machine, "the file begins again", now_ms());
+        else
+            kvg_camera_on_finish(machine, reason, now_ms());
+        break;
+    }
+    log_change(entry, before);
 }
 
 /* This worker's part of the site's bandwidth for catching up: as many cameras, as much. */
@@ -78,6 +148,13 @@ backlog_share_bps(const Worker *worker)
     if (config->backlog_bps == 0)
         return 0;
     return MAX(config->backlog_bps * worker->cameras->len / MAX(config->cameras->len, 1), 1);
+}
+
+static uint64_t
+spool_limit_bytes(const Entry *entry)
+{
+    const KvgConfig *config = entry->worker->config;
+    return config->spool_limit_bytes / MAX(config->cameras->len, 1);
 }
 
 static bool
@@ -95,17 +172,17 @@ open_stream(Entry *entry, GError **error)
                                          .spool_path = config->spool_path,
                                          .spool_memory_path = config->spool_memory_path,
                                          .backlog_bps = backlog_share_bps(entry->worker)};
-    const KvgStreamOptions stream = {
-        .name = entry->config->name,
-        .credentials = credentials,
-        .create = true,
-        .retention_hours = (uint32_t)entry->config->retention_hours,
-        .catch_up = config->live_first ? KVG_CATCH_UP_LIVE_FIRST : KVG_CATCH_UP_OLDEST_FIRST,
-        .spool_tier = config->spool_tier,
-        .spool_max_age_ms = config->spool_max_age_ms,
-        .fragment_by_time = entry->config->fragment_ms != 0,
-        .fragment_duration_ms = entry->config->fragment_ms,
-        .spool_limit_bytes = config->spool_limit_bytes / MAX(config->cameras->len, 1)};
+    const KvgStreamOptions stream = {.name = entry->config->name,
+                                     .credentials = credentials,
+                                     .create = true,
+                                     .retention_hours = (uint32_t)entry->config->retention_hours,
+                                     .catch_up = config->live_first ? KVG_CATCH_UP_LIVE_FIRST
+                                                                    : KVG_CATCH_UP_OLDEST_FIRST,
+                                     .spool_tier = config->spool_tier,
+                                     .spool_max_age_ms = config->spool_max_age_ms,
+                                     .fragment_by_time = entry->config->fragment_ms != 0,
+                                     .fragment_duration_ms = entry->config->fragment_ms,
+                                     .spool_limit_bytes = spool_limit_bytes(entry)};
     entry->stream = kvg_hub_open_stream(&producer, &stream, error);
     kvg_credentials_unref(credentials);
     return entry->stream != NULL;
@@ -115,29 +192,39 @@ static void
 start_camera(Entry *entry)
 {
     g_autoptr(GError) error = NULL;
-    if (open_stream(entry, &error))
-        entry->pipeline =
-            kvg_pipeline_start(entry->config, entry->stream, on_failed, entry, &error);
-    if (entry->pipeline == NULL)
+    if (!open_stream(entry, &error)) {
         kvg_camera_on_failure(&entry->machine, error->message, true, now_ms());
-}
-
-static void
-stop_pipeline(Entry *entry)
-{
-    kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
-    entry->frames_seen = 0;
-}
-
-static void
-log_change(const Entry *entry, KvgCameraState before)
-{
-    if (entry->machine.state == before)
         return;
-    const char *reason = entry->machine.reason;
-    KVG_LOG_MESSAGE(LOG_DOMAIN, "CAMERA", entry->config->name, "camera %s is %s%s%s",
-                    entry->config->name, kvg_camera_state_to_string(entry->machine.state),
-                    reason != NULL ? ": " : "", reason != NULL ? reason : "");
+    }
+    const KvgPipelineOptions options = {.camera = entry->config,
+                                        .stream = entry->stream,
+                                        .spool_limit_bytes = spool_limit_bytes(entry),
+                                        .encode_reason = entry->encode_reason,
+                                        .ended = on_ended,
+                                        .user_data = entry};
+    entry->pipeline = kvg_pipeline_start(&options);
+}
+
+/* Frames come, but nothing is acknowledged. The session begins anew by itself when it is silent;
+ * this only says it. */
+static void
+watch_persisted(Entry *entry)
+{
+    KvgStreamStats stats;
+    const int64_t limit_ms = entry->config->watch_persisted_ms;
+    if (entry->stream == NULL || limit_ms == 0 || entry->machine.state != KVG_CAMERA_LIVE)
+        return;
+    kvg_hub_stream_get_stats(entry->stream, &stats);
+    const int64_t last_ms = MAX(stats.last_persisted_mono_us / 1000, entry->machine.since_ms);
+    const int64_t age_ms = now_ms() - last_ms;
+    if (age_ms < limit_ms || stats.spool_fragments == 0) {
+        kvg_camera_remark(&entry->machine, NULL);
+        return;
+    }
+    g_autofree char *remark = g_strdup_printf(
+        "nothing was acknowledged for %d s, it waits in the spool: %s", (int)(age_ms / 10000) * 10,
+        stats.reason[0] != '\0' ? stats.reason : "the service is silent");
+    kvg_camera_remark(&entry->machine, remark);
 }
 
 static void
@@ -149,6 +236,8 @@ tick_camera(Entry *entry)
         if (entry->info.frames != entry->frames_seen)
             kvg_camera_on_frame(&entry->machine, now_ms());
         entry->frames_seen = entry->info.frames;
+        kvg_pipeline_check(entry->pipeline, kvg_clock_mono_us());
+        watch_persisted(entry);
     }
     switch (kvg_camera_tick(&entry->machine, now_ms())) {
     case KVG_CAMERA_DO_NOTHING:
@@ -176,6 +265,7 @@ shape(Entry *entry, const json_t *settings)
         entry->settings = wanted;
     entry->shaped = *entry->given;
     kvg_settings_apply(&entry->settings, &entry->shaped);
+    entry->machine.watch_frames_ms = entry->shaped.watch_frames_ms;
 }
 
 static bool
@@ -206,8 +296,10 @@ change_settings(Entry *entry, const json_t *settings)
         action =
             kvg_camera_switch(&entry->machine, entry->shaped.streaming,
                               entry->shaped.streaming ? "switched on" : "switched off", now_ms());
-    else if (!is_encoded_alike(&old, &entry->shaped))
+    else if (!is_encoded_alike(&old, &entry->shaped)) {
+        g_clear_pointer(&entry->encode_reason, g_free);
         action = kvg_camera_restart(&entry->machine, "its settings were changed", now_ms());
+    }
     if (action == KVG_CAMERA_DO_STOP)
         stop_pipeline(entry);
     if (old.fragment_ms != entry->shaped.fragment_ms && entry->stream != NULL)
@@ -324,6 +416,17 @@ report(Entry *entry)
     set_int(out, "since_ms", now_us / 1000 - entry->machine.since_ms);
     set_text(out, "codec", entry->info.codec);
     set_text(out, "mode", entry->info.encoded ? "encoded" : "passthrough");
+    if (entry->pipeline != NULL) {
+        kvg_pipeline_words_clear(&entry->words);
+        kvg_pipeline_get_words(entry->pipeline, &entry->words);
+    }
+    set_text(out, "decision", entry->words.decision);
+    set_text(out, "encoder", entry->words.encoder);
+    set_text(out, "audio", entry->words.audio);
+    set_text(out, "clock", entry->words.clock);
+    set_int(out, "frames_dropped_overload",
+            (int64_t)(entry->dropped_before + entry->info.dropped_overload));
+    set_int(out, "stuck_pipelines", kvg_pipeline_n_stuck(entry->config->name, STUCK_MS));
     set_int(out, "width", entry->info.width);
     set_int(out, "height", entry->info.height);
     json_object_set_new(out, "fps", json_real(is_live ? (int)(entry->fps * 10 + 0.5) / 10.0 : 0));
@@ -345,6 +448,14 @@ on_tick(void *user_data)
         if (reports || entry->machine.state != before)
             report(entry);
     }
+    const unsigned n_stuck = reports ? kvg_pipeline_n_stuck(NULL, STUCK_MS) : 0;
+    if (n_stuck >= MAX_STUCK) {
+        KVG_LOG_WARNING(LOG_DOMAIN, "STUCK", "",
+                        "%u pipelines hang in a decoder or a device; this worker starts anew",
+                        n_stuck);
+        worker->exit_code = KVG_WORKER_EXIT_STUCK;
+        g_main_loop_quit(worker->loop);
+    }
     return G_SOURCE_CONTINUE;
 }
 
@@ -356,6 +467,9 @@ entry_free(void *data)
     Entry *entry = data;
     kvg_camera_clear(&entry->machine);
     kvg_config_unref(entry->snapshot);
+    kvg_pipeline_words_clear(&entry->words);
+    g_free(entry->encode_reason);
+    g_free(entry->said);
     g_free(entry);
 }
 
@@ -391,6 +505,7 @@ add_camera(Worker *worker, const KvgConfigCamera *camera, const json_t *settings
     shape(entry, settings);
     entry->started_mono_us = kvg_clock_mono_us();
     kvg_camera_init(&entry->machine, entry->shaped.streaming, now_ms());
+    entry->machine.watch_frames_ms = entry->shaped.watch_frames_ms;
     g_ptr_array_add(worker->cameras, entry);
 }
 
@@ -432,6 +547,7 @@ change_camera(Entry *entry,
     const KvgCameraState before = entry->machine.state;
     give(entry, config, camera);
     shape(entry, settings);
+    g_clear_pointer(&entry->encode_reason, g_free);
     const bool is_on = entry->shaped.streaming;
     if (was_on != is_on)
         kvg_camera_switch(&entry->machine, is_on, is_on ? "switched on" : "switched off", now_ms());
@@ -470,6 +586,8 @@ take_cameras(Worker *worker, KvgConfig *config, const json_t *packet)
         if (!has_name(names, entry->given->name))
             remove_camera(worker, i);
     }
+    g_autofree char *encoders = g_build_filename(worker->config->spool_path, "encoders.json", NULL);
+    kvg_encoder_set_cache(encoders);
     size_t i;
     json_t *item;
     json_array_foreach(names, i, item)
@@ -562,7 +680,7 @@ shut_down(Worker *worker)
         g_source_remove(worker->timer);
     for (guint i = 0; i < worker->cameras->len; i++) {
         Entry *entry = g_ptr_array_index(worker->cameras, i);
-        kvg_pipeline_stop(g_steal_pointer(&entry->pipeline));
+        stop_pipeline(entry);
     }
     kvg_pipeline_wait_all(worker->close_ms);
     g_autoptr(GPtrArray) threads = g_ptr_array_new();
@@ -597,5 +715,5 @@ kvg_worker_run(void)
     g_ptr_array_unref(worker.cameras);
     kvg_config_unref(worker.config);
     g_main_loop_unref(worker.loop);
-    return 0;
+    return worker.exit_code;
 }

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "config/fingerprint.h"
 #include "config/mode_keys.h"
+#include "config/source.h"
 
 #include <kvg/error.h>
 #include <string.h>
@@ -25,7 +26,29 @@ kvg_config_camera_free(void *data)
     g_free(camera->certificate_path);
     g_free(camera->key_path);
     g_free(camera->fingerprint);
+    g_free(camera->encoder);
+    g_free(camera->rtsp.ca_bundle);
+    g_free(camera->rtsp.certificate);
+    g_free(camera->file.time);
     g_free(camera);
+}
+
+KvgConfigCamera *
+kvg_config_camera_copy(const KvgConfigCamera *from)
+{
+    KvgConfigCamera *camera = g_memdup2(from, sizeof *from);
+    camera->name = g_strdup(from->name);
+    camera->source = g_strdup(from->source);
+    camera->username = g_strdup(from->username);
+    camera->password = g_strdup(from->password);
+    camera->certificate_path = g_strdup(from->certificate_path);
+    camera->key_path = g_strdup(from->key_path);
+    camera->fingerprint = g_strdup(from->fingerprint);
+    camera->encoder = g_strdup(from->encoder);
+    camera->rtsp.ca_bundle = g_strdup(from->rtsp.ca_bundle);
+    camera->rtsp.certificate = g_strdup(from->rtsp.certificate);
+    camera->file.time = g_strdup(from->file.time);
+    return camera;
 }
 
 /* A camera while it is being read: what only matters until the mapping has ended. */
@@ -35,113 +58,12 @@ typedef struct {
     bool has_source, has_password, has_password_file;
 } Draft;
 
-static bool
-test_source_is_valid(KvgConfigLoader *loader,
-                     const yaml_mark_t *mark,
-                     const char *key,
-                     const char *source)
-{
-    static const char *const names[] = {"pattern", "width", "height", "fps"};
-    const char *settings = source + strlen("test:");
-    if (settings[0] == '\0')
-        return true;
-    g_auto(GStrv) parts = g_strsplit(settings, ",", 32);
-    unsigned seen = 0;
-    for (char **part = parts; *part != NULL; part++) {
-        g_auto(GStrv) pair = g_strsplit(*part, "=", 2);
-        unsigned which = 0;
-        while (which < G_N_ELEMENTS(names) && g_strcmp0(pair[0], names[which]) != 0)
-            which++;
-        if (which == G_N_ELEMENTS(names) || pair[1] == NULL || (seen & 1U << which) != 0) {
-            kvg_config_problem(
-                loader, mark, key,
-                "write test: or test:pattern=ball,width=640,height=360,fps=15, each once");
-            return false;
-        }
-        seen |= 1U << which;
-        uint64_t most = which == 3 ? 120 : 7680;
-        bool good = which > 0 ? g_ascii_string_to_unsigned(pair[1], 10, which == 3 ? 1 : 16, most,
-                                                           NULL, NULL)
-                              : g_regex_match_simple("^[a-z0-9-]{1,32}$", pair[1], 0, 0);
-        if (!good) {
-            g_autofree char *value = kvg_config_shown(pair[1]);
-            kvg_config_problem(loader, mark, key, "bad value '%s' of %s", value, names[which]);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Takes user:password@ out of an RTSP URL: it must not travel on in what may be shown. */
-static void
-take_rtsp(KvgConfigLoader *loader,
-          const yaml_mark_t *mark,
-          const char *key,
-          const char *source,
-          KvgConfigCamera *camera)
-{
-    g_autofree char *user = NULL;
-    g_autofree char *password = NULL;
-    g_autofree char *host = NULL;
-    int port = -1;
-    if (!g_uri_split_with_user(source, G_URI_FLAGS_HAS_PASSWORD | G_URI_FLAGS_ENCODED, NULL, &user,
-                               &password, NULL, &host, &port, NULL, NULL, NULL, NULL) ||
-        host == NULL || host[0] == '\0' || port == 0 || strchr(source, ' ') != NULL) {
-        kvg_config_problem(loader, mark, key, "not a URL; write rtsp://HOST[:PORT]/PATH");
-        return;
-    }
-    if (user == NULL) {
-        camera->source = g_strdup(source);
-        return;
-    }
-    g_autofree char *plain_user = kvg_uri_unescape(user, strlen(user), false);
-    g_autofree char *plain_password =
-        password != NULL ? kvg_uri_unescape(password, strlen(password), false) : NULL;
-    if (plain_user == NULL || (password != NULL && plain_password == NULL)) {
-        kvg_config_problem(loader, mark, key,
-                           "bad %%XX in the user or password of the URL; correct it");
-        return;
-    }
-    const char *authority = strstr(source, "://") + 3;
-    g_autofree char *area = g_strndup(authority, strcspn(authority, "/?#"));
-    const char *at = strrchr(area, '@');
-    if (at == NULL) {
-        kvg_config_problem(loader, mark, key,
-                           "write special characters of user and password as %%XX");
-        return;
-    }
-    camera->source =
-        g_strdup_printf("%.*s%s", (int)(authority - source), source, authority + (at - area) + 1);
-    camera->username = g_steal_pointer(&plain_user);
-    camera->password = g_steal_pointer(&plain_password);
-}
-
 static void
 read_source(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
-    static const char *const later[] = {"v4l2:", "file:", "shm:"};
     Draft *draft = target;
-    KvgConfigCamera *camera = &draft->camera;
     draft->has_source = true;
-    g_autofree char *text = kvg_config_read_text(loader, key, node);
-    if (text == NULL)
-        return;
-    for (size_t i = 0; i < G_N_ELEMENTS(later); i++) {
-        if (g_str_has_prefix(text, later[i])) {
-            kvg_config_problem(
-                loader, &node->start_mark, key,
-                "%s sources are not supported yet by this version; use rtsp://, rtsps:// or test:",
-                later[i]);
-            return;
-        }
-    }
-    if (g_str_has_prefix(text, "rtsp://") || g_str_has_prefix(text, "rtsps://"))
-        take_rtsp(loader, &node->start_mark, key, text, camera);
-    else if (!g_str_has_prefix(text, "test:"))
-        kvg_config_problem(loader, &node->start_mark, key,
-                           "unknown kind of source; it begins with rtsp://, rtsps:// or test:");
-    else if (test_source_is_valid(loader, &node->start_mark, key, text))
-        camera->source = g_steal_pointer(&text);
+    kvg_config_read_source(loader, key, node, &draft->camera);
 }
 
 static void
@@ -231,16 +153,18 @@ draft_video(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *t
 {
     KvgConfigCamera *camera = &((Draft *)target)->camera;
     if (node->type == YAML_MAPPING_NODE) {
-        camera->passthrough = false;
+        camera->passthrough = camera->video_auto = false;
         kvg_config_read_table(loader, key, node, video_keys, camera);
         return;
     }
     g_autofree char *text = kvg_config_read_text(loader, key, node);
     if (text == NULL)
         return;
-    if (!g_str_equal(text, "passthrough"))
-        kvg_config_problem(loader, &node->start_mark, key,
-                           "write passthrough, or a mapping with width, height, fps, bitrate");
+    camera->video_auto = g_str_equal(text, "auto");
+    if (!g_str_equal(text, "passthrough") && !camera->video_auto)
+        kvg_config_problem(
+            loader, &node->start_mark, key,
+            "write passthrough, auto, or a mapping with width, height, fps, bitrate");
     camera->passthrough = true;
 }
 
@@ -263,12 +187,21 @@ draft_event(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *t
                           &((Draft *)target)->camera.mode);
 }
 
+static const KvgConfigKey watchdog_keys[] = {
+    {"frames", KVG_CONFIG_DURATION, KVG_CONFIG_AT(KvgConfigCamera, watch_frames_ms), .least = 2000,
+     .most = 3600000, .remedy = "write a duration from 2s to 1h", .standard = "10s",
+     .about = "Without a frame for so long a camera is stalled, and then connected anew"},
+    {"persisted", KVG_CONFIG_DURATION, KVG_CONFIG_AT(KvgConfigCamera, watch_persisted_ms),
+     .least = 10000, .most = 86400000, .remedy = "write a duration from 10s to 1d, or off",
+     .words = "off", .standard = "60s",
+     .about = "Without an acknowledgement for so long the camera's reason says so"},
+    {.name = NULL}};
+
 #define SECRET_ABOUT "in the first line of a file of mode 0600"
 
 const KvgConfigKey kvg_config_camera_keys[] = {
-    {"source", KVG_CONFIG_TEXT, .read = read_source, .pattern = "^(rtsps?://|test:)",
-     .is_required = true,
-     .about = "Where the pictures come from: rtsp://HOST/PATH, rtsps://HOST/PATH or test:"},
+    {"source", KVG_CONFIG_TEXT, .read = read_source, .pattern = KVG_CONFIG_SOURCE_PATTERN,
+     .is_required = true, .about = KVG_CONFIG_SOURCE_ABOUT},
     {"username", KVG_CONFIG_TEXT, KVG_CONFIG_AT(Draft, username), .about = "For the camera"},
     {"password", KVG_CONFIG_TEXT, .read = draft_password,
      .about = "For the camera; prefer password_file or ${NAME}"},
@@ -281,8 +214,9 @@ const KvgConfigKey kvg_config_camera_keys[] = {
     {"fragment", KVG_CONFIG_DURATION, KVG_CONFIG_AT(Draft, camera.fragment_ms), .least = 1000,
      .most = 10000, .remedy = "write a duration from 1s to 10s",
      .about = "Length of a fragment; without it each key frame begins one"},
-    {"video", KVG_CONFIG_MAPPING, .read = draft_video, .words = "passthrough", .keys = video_keys,
-     .standard = "passthrough", .about = "Passed on as it comes, or encoded to this"},
+    {"video", KVG_CONFIG_MAPPING, .read = draft_video, .words = "passthrough|auto",
+     .keys = video_keys, .standard = "passthrough",
+     .about = "Passed on as it comes; auto: unless it plays badly; or encoded to this"},
     {"mode", KVG_CONFIG_CHOICE, KVG_CONFIG_AT(Draft, camera.mode.kind), .words = KVG_MODE_WORDS,
      .standard = "always", .about = "When it uploads"},
     {"schedule", KVG_CONFIG_LIST, .read = draft_schedule, .pattern = KVG_WINDOW_PATTERN,
@@ -295,6 +229,17 @@ const KvgConfigKey kvg_config_camera_keys[] = {
      .remedy = "write a duration of at least 10s",
      .about =
          "How long recording waits to be asked for; without it 24h, of events pre_roll and 30s"},
+    {"audio", KVG_CONFIG_SWITCH, KVG_CONFIG_AT(Draft, camera.audio), .standard = "on",
+     .about = "Whether the camera's sound is stored"},
+    {"encoder", KVG_CONFIG_TEXT, KVG_CONFIG_AT(Draft, camera.encoder), .words = "auto",
+     .pattern = "^[a-z0-9]{2,40}$", .remedy = "write auto, or the name of a GStreamer element",
+     .standard = "auto", .about = "What encodes; auto tries what there is, hardware first"},
+    {"watchdog", KVG_CONFIG_MAPPING, .keys = watchdog_keys,
+     .about = "How long something may fail to happen"},
+    {"rtsp", KVG_CONFIG_MAPPING, .keys = kvg_config_rtsp_keys, .about = "For rtsp and rtsps"},
+    {"v4l2", KVG_CONFIG_MAPPING, .keys = kvg_config_v4l2_keys, .about = "For v4l2 sources"},
+    {"file", KVG_CONFIG_MAPPING, .keys = kvg_config_file_keys, .about = "For file sources"},
+    {"shm", KVG_CONFIG_MAPPING, .keys = kvg_config_shm_keys, .about = "For shm sources"},
     {.name = NULL}};
 
 /* Login of the camera: in the URL or in keys; the defaults only where neither says anything. */
@@ -345,15 +290,18 @@ kvg_config_visit_camera(KvgConfigLoader *loader,
         g_ptr_array_set_size(config->cameras, MAX_CAMERAS + 1);
         return;
     }
-    Draft draft = {.camera = *cameras->defaults};
+    g_autofree KvgConfigCamera *copy = kvg_config_camera_copy(cameras->defaults);
+    Draft draft = {.camera = *copy};
     draft.camera.name = g_strdup(name);
     draft.camera.line = (unsigned)mark->line + 1;
-    draft.camera.username = draft.camera.password = NULL; /* settled below */
+    g_clear_pointer(&draft.camera.username, g_free); /* settled below */
+    g_clear_pointer(&draft.camera.password, g_free);
     kvg_config_read_table(loader, key, node, kvg_config_camera_keys, &draft);
     if (node->type == YAML_MAPPING_NODE && !draft.has_source)
         kvg_config_problem(loader, mark, key, "source is missing; add source: rtsp://HOST/PATH");
     settle_login(loader, key, mark, &draft, cameras->defaults);
     kvg_config_settle_mode(loader, key, mark, node, &draft.camera.mode);
+    kvg_config_check_source(loader, key, mark, &draft.camera);
     g_autofree char *certificate = g_strconcat(name, ".cert.pem", NULL);
     g_autofree char *private_key = g_strconcat(name, ".private.key", NULL);
     draft.camera.certificate_path = g_build_filename(config->identity_directory, certificate, NULL);
@@ -371,6 +319,10 @@ kvg_config_read_defaults(KvgConfigLoader *loader, yaml_node_t *node)
                               .height = 720,
                               .bitrate_bps = 1500000,
                               .mode = {.pre_roll_ms = 10000, .post_roll_ms = 30000},
+                              .audio = true,
+                              .watch_frames_ms = 10000,
+                              .watch_persisted_ms = 60000,
+                              .rtsp = {.latency_ms = 200},
                               .retention_hours = 24}};
     if (node != NULL)
         kvg_config_read_table(loader, "defaults", node, KVG_CONFIG_DEFAULT_KEYS, &draft);

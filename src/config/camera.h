@@ -24,4 +24,5 @@ void kvg_config_visit_camera(KvgConfigLoader *loader,
                              yaml_node_t *node,
                              const yaml_mark_t *mark,
                              void *data);
+KvgConfigCamera *kvg_config_camera_copy(const KvgConfigCamera *camera);
 void kvg_config_camera_free(void *camera); /* NULL is fine */

@@ -7,14 +7,52 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef enum { KVG_RTSP_TCP, KVG_RTSP_UDP, KVG_RTSP_AUTO } KvgRtspTransport;
+
+typedef struct {
+    KvgRtspTransport transport;
+    uint32_t latency_ms; /* that packets may be late; default 200 */
+    char *ca_bundle;     /* of rtsps; NULL: the system's */
+    char *certificate;   /* NULL: verified; "insecure"; "sha256:HEX" of the only good one */
+} KvgConfigRtsp;
+
+typedef enum { KVG_V4L2_AUTO, KVG_V4L2_H264, KVG_V4L2_RAW, KVG_V4L2_MJPEG } KvgV4l2Format;
+
+typedef struct {
+    KvgV4l2Format format;
+    uint32_t width, height, fps; /* 0: what suits */
+} KvgConfigV4l2;
+
+typedef struct {
+    bool loop;
+    bool fast;
+    char *time; /* of its first picture: NULL: now; "own"; ISO 8601 */
+} KvgConfigFile;
+
+typedef struct {
+    uint32_t format; /* kvg_config_shm_format() */
+    uint32_t width, height, fps;
+} KvgConfigShm;
+/* GStreamer's name, "I420". Static. */
+const char *kvg_config_shm_format(const KvgConfigShm *shm);
+
 typedef struct {
     char *name;
-    char *source;     /* "rtsp://...", "rtsps://...", "test:..." with ${ENV} expanded */
-    char *username;   /* NULL */
-    char *password;   /* from `password` or the first line of `password_file`; NULL; secret */
-    bool streaming;   /* default on */
+    char *source;   /* "rtsp://...", "file:/...", "test:..." with ${ENV} expanded, paths resolved */
+    char *username; /* NULL */
+    char *password; /* from `password` or the first line of `password_file`; NULL; secret */
+    bool streaming; /* default on */
     bool passthrough; /* video: passthrough (default): encode only what KVS cannot play */
     uint32_t width, height, fps, bitrate_bps; /* encoding; defaults 1280, 720, 0 = source's, 1.5M */
+    bool video_auto;                          /* video: auto: also encode H.264 that plays badly */
+    bool audio;                               /* default on */
+    char *encoder;                            /* GStreamer's name; NULL: auto */
+    KvgConfigRtsp rtsp;
+    KvgConfigV4l2 v4l2;
+    KvgConfigFile file;
+    KvgConfigShm shm;
+    int64_t watch_frames_ms;    /* default 10 s */
+    int64_t watch_persisted_ms; /* default 60 s; 0: off */
     uint32_t fragment_ms;    /* 0 (default): a fragment per key frame; encoders make one a second */
     int64_t retention_hours; /* default 24 */
     KvgConfigMode mode;

@@ -32,6 +32,47 @@ static const char whole[] =
     "          video: { width: 640, height: 360, fps: 15, bitrate: 1500k } }\n"
     "  lobby: { source: 'test:pattern=ball,fps=5', streaming: off }\n";
 
+/* What the mappings of the kinds of sources come to; a camera's own go over the defaults. */
+static void
+test_sources(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(KvgConfig) config = load(
+        "region: us-east-1\n"
+        "defaults: { audio: off, rtsp: { latency: 1s, ca_bundle: cas.pem }, encoder: x264enc }\n"
+        "cameras:\n"
+        "  a: { source: 'rtsps://h/', rtsp: { transport: auto }, audio: on, video: auto,\n"
+        "       watchdog: { frames: 30s, persisted: off } }\n"
+        "  b: { source: 'file:a.mp4', file: { pace: fast, time: '2026-01-02T03:04:05Z' } }\n"
+        "  c: { source: 'shm:sock', shm: { format: BGR, width: 64, height: 32 }, encoder: auto }\n"
+        "  d: { source: 'v4l2:/dev/video1', v4l2: { format: mjpeg, width: 640, height: 480,\n"
+        "       fps: 30 } }\n",
+        &error);
+    g_assert_no_error(error);
+    const KvgConfigCamera *a = kvg_config_find_camera(config, "a");
+    g_autofree char *cas = g_build_filename(folder, "cas.pem", NULL);
+    g_assert_cmpint(a->rtsp.transport, ==, KVG_RTSP_AUTO);
+    g_assert_cmpuint(a->rtsp.latency_ms, ==, 1000);
+    g_assert_cmpstr(a->rtsp.ca_bundle, ==, cas);
+    g_assert_null(a->rtsp.certificate);
+    g_assert_true(a->audio && a->video_auto && a->passthrough);
+    g_assert_cmpint(a->watch_frames_ms, ==, 30000);
+    g_assert_cmpint(a->watch_persisted_ms, ==, 0);
+    const KvgConfigCamera *b = kvg_config_find_camera(config, "b");
+    g_autofree char *file = g_strdup_printf("file:%s/a.mp4", folder);
+    g_assert_cmpstr(b->source, ==, file);
+    g_assert_true(b->file.fast && !b->file.loop && !b->audio);
+    g_assert_cmpstr(b->file.time, ==, "2026-01-02T03:04:05Z");
+    g_assert_cmpstr(b->encoder, ==, "x264enc");
+    const KvgConfigCamera *c = kvg_config_find_camera(config, "c");
+    g_assert_cmpstr(kvg_config_shm_format(&c->shm), ==, "BGR");
+    g_assert_cmpuint(c->shm.height, ==, 32);
+    g_assert_null(c->encoder);
+    const KvgConfigCamera *d = kvg_config_find_camera(config, "d");
+    g_assert_cmpint(d->v4l2.format, ==, KVG_V4L2_MJPEG);
+    g_assert_cmpuint(d->v4l2.fps, ==, 30);
+}
+
 static void
 test_whole(void)
 {
@@ -197,7 +238,29 @@ test_problems(void)
         {CAMERA "{ source: 'test:' }\n  a: { source: 'test:' }\n", ":4:3: cameras.a"},
         {"region: us-east-1\ncameras:\n  'a b': { source: 'test:' }\n", ":3:3:"},
         {CAMERA "{ source: 'ftp://x' }\n", "rtsp://"},
-        {CAMERA "{ source: 'v4l2:/dev/video0' }\n", "not supported yet"},
+        {CAMERA "{ source: 'v4l2:video0' }\n", "write v4l2:/dev/videoN"},
+        {CAMERA "{ source: 'file:' }\n", "a path is missing behind file:"},
+        {CAMERA "{ source: 'test:sound=loud' }\n", "bad value 'loud' of sound"},
+        {CAMERA "{ source: 'shm:/tmp/x' }\n", "shm.width or shm.height is missing"},
+        {CAMERA "{ source: 'shm:/tmp/x', shm: { format: RGB565 } }\n", "write I420, NV12"},
+        {CAMERA "{ source: 'shm:/tmp/x', shm: { width: 8, height: 8 } }\n", "16"},
+        {CAMERA "{ source: 'shm:/tmp/x', shm: { width: 16, height: 16, fps: 0 } }\n", "1 to 120"},
+        {CAMERA "{ source: 'file:a', file: { play: twice } }\n", "write once or loop"},
+        {CAMERA "{ source: 'file:a', file: { pace: slow } }\n", "write real-time or fast"},
+        {CAMERA "{ source: 'file:a', file: { time: noon } }\n", "write now, own, or a time like"},
+        {CAMERA "{ source: 'file:a', file: { play: loop, pace: fast } }\n", "would never stop"},
+        {CAMERA "{ source: 'file:a', file: { play: loop, time: own } }\n", "times would repeat"},
+        {CAMERA "{ source: 'rtsp://h/', rtsp: { transport: http } }\n", "write tcp, udp or auto"},
+        {CAMERA "{ source: 'rtsp://h/', rtsp: { latency: 1m } }\n", "up to 10s"},
+        {CAMERA "{ source: 'rtsps://h/', rtsp: { certificate: none } }\n", "insecure"},
+        {CAMERA "{ source: 'v4l2:/dev/video0', v4l2: { format: yuv } }\n", "auto, h264, raw"},
+        {CAMERA "{ source: 'v4l2:/dev/video0', v4l2: { fps: 0 } }\n", "1 to 120"},
+        {CAMERA "{ source: 'v4l2:/dev/video0', v4l2: { width: 1 } }\n", "16 to 7680"},
+        {CAMERA "{ source: 'rtsp://h/', audio: loud }\n", "write on or off"},
+        {CAMERA "{ source: 'rtsp://h/', encoder: 'x 264' }\n", "name of a GStreamer element"},
+        {CAMERA "{ source: 'rtsp://h/', watchdog: { frames: 1s } }\n", "from 2s to 1h"},
+        {CAMERA "{ source: 'rtsp://h/', watchdog: { persisted: 5s } }\n", "from 10s to 1d"},
+        {CAMERA "{ source: 'rtsp://h/', video: best }\n", "write passthrough, auto"},
         {CAMERA "{ source: 'test:colour=red' }\n", "test:"},
         {CAMERA "{ source: 'test:', retention: 90m }\n", "hours"},
         {CAMERA "{ source: 'test:', retention: 24 }\n", "retention"},
@@ -307,6 +370,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     folder = g_dir_make_tmp("kvg-config-XXXXXX", NULL);
     g_test_add_func("/config/whole", test_whole);
+    g_test_add_func("/config/sources", test_sources);
     g_test_add_func("/config/defaults", test_defaults);
     g_test_add_func("/config/modes", test_modes);
     g_test_add_func("/config/environment", test_environment);
