@@ -1,4 +1,5 @@
 #include "agent/api.h"
+#include "agent/kept.h"
 #include <gio/gio.h>
 #include <kvg/error.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct _KvgApi {
     KvgControl *control;
     KvgProxy *proxy;
     KvgReload *reload;
+    KvgErrands *errands;
     bool is_loopback;
 };
 
@@ -80,20 +82,33 @@ is_json(KvgHttpExchange *x)
            (type[16] == '\0' || type[16] == ';');
 }
 
-static void
-change_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
+/* The body; NULL: it is answered already. */
+static json_t *
+read_json(KvgHttpExchange *x)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) body = is_json(x) ? kvg_http_read_all(x, MAX_BODY_BYTES, &error) : NULL;
     if (body == NULL) {
         respond_message(x, error != NULL ? 413 : 415,
                         error != NULL ? error->message : "send Content-Type: application/json");
-        return;
+        return NULL;
     }
     size_t len;
     const void *data = g_bytes_get_data(body, &len);
-    g_autoptr(json_t) change = kvg_json_parse_object(data != NULL ? data : "", len, &error);
-    if (change == NULL || !kvg_control_set(api->control, name, change, &error)) {
+    json_t *json = kvg_json_parse_object(data != NULL ? data : "", len, &error);
+    if (json == NULL)
+        respond_message(x, 400, error->message);
+    return json;
+}
+
+static void
+change_camera(KvgApi *api, KvgHttpExchange *x, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_t) change = read_json(x);
+    if (change == NULL)
+        return;
+    if (!kvg_control_set(api->control, name, change, &error)) {
         const bool is_missing = g_error_matches(error, KVG_ERROR, KVG_ERROR_NOT_FOUND);
         respond_message(x, is_missing ? 404 : 400, error->message);
         return;
@@ -121,6 +136,47 @@ respond_site(KvgApi *api, KvgHttpExchange *x)
 {
     g_autoptr(json_t) site = json_pack("{s:o}", "reload", kvg_board_get_reload(api->board));
     respond(x, 200, site);
+}
+
+/* ---- recording that is kept ---- */
+
+static int
+status_of(const GError *error)
+{
+    if (g_error_matches(error, KVG_ERROR, KVG_ERROR_INVALID))
+        return 400;
+    return g_error_matches(error, KVG_ERROR, KVG_ERROR_RETRY) ? 503 : 507;
+}
+
+/* POST /api/cameras/NAME/events and .../uploads, GET of the latter; false: it is another. */
+static bool
+serve_kept(KvgApi *api, KvgHttpExchange *x, const char *rest)
+{
+    const bool is_get = strcmp(kvg_http_method(x), "GET") == 0;
+    const bool is_event = g_str_has_suffix(rest, "/events");
+    if (!is_event && !g_str_has_suffix(rest, "/uploads"))
+        return false;
+    g_autofree char *name = g_strndup(rest, (size_t)(strrchr(rest, '/') - rest));
+    g_autoptr(json_t) camera = kvg_board_get(api->board, name);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_t) answer = NULL;
+    if (camera == NULL || (is_get && is_event)) {
+        respond_message(x, 404, camera == NULL ? "there is no such camera" : "there is only POST");
+        return true;
+    }
+    if (is_get) {
+        answer = kvg_kept_list(api->errands, name, &error);
+    } else {
+        g_autoptr(json_t) body = read_json(x);
+        if (body == NULL)
+            return true;
+        answer = (is_event ? kvg_kept_event : kvg_kept_upload)(api->errands, name, body, &error);
+    }
+    if (answer != NULL)
+        respond(x, is_get ? 200 : 202, answer);
+    else
+        respond_message(x, status_of(error), error->message);
+    return true;
 }
 
 /* ---- console ---- */
@@ -184,6 +240,9 @@ handle(KvgHttpExchange *x, void *user_data)
         reload_config(api, x);
         return;
     }
+    if (strcmp(kvg_http_method(x), "PATCH") != 0 && g_str_has_prefix(path, CAMERAS) &&
+        serve_kept(api, x, path + strlen(CAMERAS)))
+        return;
     if (strcmp(kvg_http_method(x), "GET") != 0 && strcmp(kvg_http_method(x), "HEAD") != 0) {
         respond_message(x, 405,
                         "only GET is answered here, PATCH of /api/cameras/NAME and POST of "
@@ -218,6 +277,7 @@ kvg_api_start(const KvgApiOptions *options, GError **error)
     api->control = options->control;
     api->proxy = options->proxy;
     api->reload = options->reload;
+    api->errands = options->errands;
     api->is_loopback =
         g_str_has_prefix(config->api_address, "127.") || strcmp(config->api_address, "::1") == 0;
     const KvgHttpServerOptions server = {.address = config->api_address,

@@ -3,6 +3,7 @@
 
 #include "agent/board.h"
 #include "agent/control.h"
+#include "agent/errand.h"
 #include "agent/proxy.h"
 #include "agent/reload.h"
 
@@ -14,7 +15,8 @@ typedef struct {
     KvgBoard *board;
     KvgControl *control;
     KvgProxy *proxy;
-    KvgReload *reload; /* for POST /api/reload */
+    KvgReload *reload;   /* for POST /api/reload */
+    KvgErrands *errands; /* for recording that is kept */
 } KvgApiOptions;
 
 KvgApi *kvg_api_start(const KvgApiOptions *options, GError **error);

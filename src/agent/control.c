@@ -1,6 +1,7 @@
 #include "agent/control.h"
 
 #include "agent/identity.h"
+#include "agent/wish.h"
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "os/file.h"
@@ -42,6 +43,7 @@ typedef struct {
     char *link;      /* why it is not connected; NULL */
     char *problem;   /* why the desired state is not obeyed; NULL */
     json_t *ignored; /* members of it that mean nothing here; NULL */
+    KvgWishes wishes;
     char *state, *reason;
     json_t *reported; /* what was sent last; NULL */
 } Device;
@@ -127,6 +129,7 @@ save(KvgControl *control)
         const Device *device = g_ptr_array_index(control->devices, i);
         json_t *entry = json_pack("{s:o, s:I}", "settings", kvg_settings_to_json(&device->settings),
                                   "version", (json_int_t)device->version);
+        json_object_set_new(entry, "wishes", kvg_wishes_to_json(&device->wishes));
         if (device->pending != NULL)
             json_object_set(entry, "pending", device->pending);
         json_object_set_new(cameras, device->camera->name, entry);
@@ -149,6 +152,7 @@ load_device(Device *device, const json_t *entry)
         KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", device->camera->name, "%s: %s", device->control->path,
                         error->message);
     device->version = kvg_json_get_int(entry, "version", 0);
+    kvg_wishes_from_json(&device->wishes, json_object_get(entry, "wishes"));
     device->pending = json_is_object(pending) ? json_deep_copy(pending) : NULL;
 }
 
@@ -231,7 +235,10 @@ make_reported(const Device *device)
         json_object_set_new(reported, "streaming", json_boolean(device->camera->streaming));
     json_object_set_new(reported, "state", text_or_null(device->state));
     json_object_set_new(reported, "reason", text_or_null(device->reason));
-    json_object_set_new(reported, "problem", text_or_null(device->problem));
+    kvg_wishes_report(&device->wishes, reported);
+    json_object_set_new(
+        reported, "problem",
+        text_or_null(device->problem != NULL ? device->problem : device->wishes.problem));
     json_object_set_new(reported, "ignored",
                         device->ignored != NULL ? json_incref(device->ignored) : json_null());
     return reported;
@@ -252,8 +259,11 @@ send_reported(Device *device)
 
 /* The whole desired state of a document; an older one than what was obeyed is news of the past. */
 static void
-obey(Device *device, const json_t *desired, int64_t version)
+obey(Device *device, const json_t *document, int64_t version)
 {
+    json_t *rest = NULL;
+    const bool has_wish = kvg_wishes_see(&device->wishes, document, kvg_clock_wall_ms(), &rest);
+    g_autoptr(json_t) desired = rest;
     KvgSettings wanted = {0};
     json_t *ignored = NULL;
     g_autoptr(GError) error = NULL;
@@ -268,12 +278,12 @@ obey(Device *device, const json_t *desired, int64_t version)
     const bool is_new = fits && !kvg_settings_equal(&wanted, &device->settings);
     if (is_new)
         device->settings = wanted;
-    if (is_new || device->version != version) {
+    if (is_new || has_wish || device->version != version) {
         device->version = version;
         save(device->control);
     }
     send_reported(device);
-    if (is_new)
+    if (is_new || has_wish)
         tell_main(device);
 }
 
@@ -368,7 +378,7 @@ take_message(Device *device, const char *suffix, const json_t *message)
     } else if (strcmp(suffix, "/get/accepted") == 0) {
         hear(device);
         if (device->pending == NULL)
-            obey(device, json_object_get(state, "desired"), version);
+            obey(device, message, version);
     } else if (strcmp(suffix, "/get/rejected") == 0) {
         /* 404: nobody has asked for anything yet; what we report makes the shadow. */
         hear(device);
@@ -528,6 +538,7 @@ device_free(void *data)
     json_decref(device->pending);
     json_decref(device->ignored);
     json_decref(device->reported);
+    kvg_wishes_clear(&device->wishes);
     g_free(device->topic);
     g_free(device->link);
     g_free(device->problem);
@@ -657,6 +668,39 @@ kvg_control_report(KvgControl *control, const char *camera, const char *state, c
     set_text(&device->state, state);
     set_text(&device->reason, reason);
     send_reported(device);
+}
+
+json_t *
+kvg_control_brief(KvgControl *control, const char *camera)
+{
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
+    const Device *device = find_device(control, camera);
+    if (device == NULL)
+        return json_object();
+    json_t *brief = kvg_settings_to_json(&device->settings);
+    if (device->wishes.todo != NULL)
+        json_object_set_new(brief, "wishes", json_deep_copy(device->wishes.todo));
+    return brief;
+}
+
+bool
+kvg_control_confirm(KvgControl *control, const json_t *packet)
+{
+    const char *wished = kvg_json_get_string(packet, "wished");
+    const char *camera = kvg_json_get_string(packet, "camera");
+    const char *problem = kvg_json_get_string(packet, "problem");
+    if (wished == NULL || camera == NULL)
+        return false;
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->lock);
+    Device *device = find_device(control, camera);
+    if (device == NULL || !kvg_wishes_confirm(&device->wishes, wished, problem))
+        return true;
+    if (problem != NULL)
+        KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", camera,
+                        "camera %s: its shadow asks for what cannot be done: %s", camera, problem);
+    save(control);
+    send_reported(device);
+    return true;
 }
 
 json_t *

@@ -27,6 +27,11 @@ void kvg_control_connect(KvgControl *control);
 
 /* Thread: any. */
 void kvg_control_get(KvgControl *control, const char *camera, KvgSettings *settings);
+/* What a worker must know: the settings, and under "wishes" what the shadow asks for and nobody has
+ * confirmed (a new reference). Thread: any. */
+json_t *kvg_control_brief(KvgControl *control, const char *camera);
+/* A worker's packet {"wished": id, "camera", "problem"}; false: it is another. Thread: main. */
+bool kvg_control_confirm(KvgControl *control, const json_t *packet);
 /* A change made here: in force at once, and put into the shadow's desired state as soon as there is
  * a connection. False: KVG_ERROR_INVALID, or KVG_ERROR_NOT_FOUND. Thread: any. */
 bool kvg_control_set(KvgControl *control, const char *camera, const json_t *change, GError **error)

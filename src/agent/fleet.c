@@ -36,6 +36,7 @@ struct _KvgFleet {
     KvgConfig *config;
     KvgBoard *board;
     KvgControl *control;
+    KvgErrands *errands;
     int lock_fd, snapshot_fd;
     GPtrArray *workers;
     GHashTable *n_ends; /* of processes, by camera */
@@ -139,9 +140,7 @@ log_end(const Worker *worker, const char *reason)
 static json_t *
 settings_of(const KvgFleet *fleet, const char *name)
 {
-    KvgSettings settings;
-    kvg_control_get(fleet->control, name, &settings);
-    return kvg_settings_to_json(&settings);
+    return kvg_control_brief(fleet->control, name);
 }
 
 /* "start" or "apply"; @changed: those of its cameras that start again by the latter; NULL. */
@@ -278,6 +277,9 @@ static void
 on_report(const json_t *report, void *user_data)
 {
     const Worker *worker = user_data;
+    if (kvg_errands_take(worker->fleet->errands, report) ||
+        kvg_control_confirm(worker->fleet->control, report))
+        return;
     kvg_board_update(worker->fleet->board, report);
     kvg_control_report(worker->fleet->control, kvg_json_get_string(report, "name"),
                        kvg_json_get_string(report, "state"), kvg_json_get_string(report, "reason"));
@@ -375,10 +377,18 @@ kvg_fleet_set(KvgFleet *fleet, const char *camera)
         pardon(worker);
     else if (worker->process != NULL) {
         g_autoptr(json_t) packet = json_pack("{s:s, s:s, s:o}", "op", "set", "camera", camera,
-                                             "settings", kvg_settings_to_json(&settings));
+                                             "settings", settings_of(fleet, camera));
         if (!kvg_process_send(worker->process, packet, -1))
             kvg_process_kill(worker->process, "could not be told of new settings and was killed");
     }
+}
+
+bool
+kvg_fleet_send(KvgFleet *fleet, const char *camera, const json_t *packet)
+{
+    const Worker *worker = find_worker(fleet, camera, NULL);
+    return worker != NULL && worker->process != NULL &&
+           kvg_process_send(worker->process, packet, -1);
 }
 
 static void
@@ -495,6 +505,7 @@ kvg_fleet_start(const KvgFleetOptions *options)
     fleet->config = kvg_config_ref(options->config);
     fleet->board = options->board;
     fleet->control = options->control;
+    fleet->errands = options->errands;
     fleet->lock_fd = options->lock_fd;
     fleet->snapshot_fd = options->snapshot_fd;
     fleet->stopped = options->stopped;

@@ -36,6 +36,7 @@ typedef struct {
     KvgBoard *board;
     KvgProxy *proxy;
     KvgControl *control;
+    KvgErrands *errands;
     KvgApi *api;
     KvgFleet *fleet;
     KvgReload *reload;
@@ -188,6 +189,12 @@ on_settings(const char *camera, void *user_data)
     kvg_fleet_set(((Supervisor *)user_data)->fleet, camera);
 }
 
+static bool
+send_errand(const char *camera, const json_t *packet, void *user_data)
+{
+    return kvg_fleet_send(((Supervisor *)user_data)->fleet, camera, packet);
+}
+
 static void
 on_stopped(void *user_data)
 {
@@ -245,18 +252,21 @@ run(Supervisor *supervisor, int lock_fd, int snapshot_fd, GError **error)
     supervisor->proxy = kvg_proxy_new(supervisor->config);
     supervisor->control = kvg_control_new(supervisor->config, on_settings, supervisor);
     supervisor->reload = kvg_reload_new(reload, supervisor);
+    supervisor->errands = kvg_errands_new(send_errand, supervisor);
     supervisor->watch = kvg_watch_new();
     kvg_watch_set(supervisor->watch, supervisor->config);
     const KvgApiOptions api = {.config = supervisor->config,
                                .board = supervisor->board,
                                .control = supervisor->control,
                                .proxy = supervisor->proxy,
-                               .reload = supervisor->reload};
+                               .reload = supervisor->reload,
+                               .errands = supervisor->errands};
     supervisor->api = kvg_api_start(&api, error);
     if (supervisor->api != NULL) {
         const KvgFleetOptions options = {.config = supervisor->config,
                                          .board = supervisor->board,
                                          .control = supervisor->control,
+                                         .errands = supervisor->errands,
                                          .snapshot_fd = snapshot_fd,
                                          .lock_fd = lock_fd,
                                          .stopped = on_stopped,
@@ -270,9 +280,11 @@ run(Supervisor *supervisor, int lock_fd, int snapshot_fd, GError **error)
         close(snapshot_fd);
     }
     kvg_reload_close(supervisor->reload);
+    kvg_errands_stop(supervisor->errands);
     kvg_api_stop(supervisor->api);
     kvg_control_free(supervisor->control);
     kvg_fleet_free(supervisor->fleet);
+    kvg_errands_free(supervisor->errands);
     kvg_proxy_free(supervisor->proxy);
     kvg_board_free(supervisor->board);
     kvg_watch_free(supervisor->watch);

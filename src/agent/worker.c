@@ -3,11 +3,13 @@
  * does. */
 #include "agent/worker.h"
 #include "agent/camera.h"
+#include "agent/desk.h"
 #include "agent/encoder.h"
 #include "agent/identity.h"
 #include "agent/packet.h"
 #include "agent/pipeline.h"
 #include "agent/settings.h"
+#include "agent/timetable.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "config/snapshot.h"
@@ -17,6 +19,7 @@
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <gst/gst.h>
+#include <kvg/error.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -36,6 +39,8 @@ typedef struct {
     KvgConfigCamera shaped;        /* with the settings in force laid over it */
     const KvgConfigCamera *config; /* = &shaped */
     KvgSettings settings;
+    KvgTimetable timetable;
+    int64_t held_ms; /* when nothing was asked for the last time */
     KvgCamera machine;
     KvgHubStream *stream; /* lives over restarts of the pipeline */
     KvgPipeline *pipeline;
@@ -56,6 +61,7 @@ typedef struct Worker {
     GMainLoop *loop;
     KvgConfig *config;
     GPtrArray *cameras; /* Entry */
+    KvgDesk *desk;
     unsigned n_ticks;
     guint timer;
     int64_t close_ms; /* at the end, for what is still to be acknowledged */
@@ -180,6 +186,8 @@ open_stream(Entry *entry, GError **error)
                                                                     : KVG_CATCH_UP_OLDEST_FIRST,
                                      .spool_tier = config->spool_tier,
                                      .spool_max_age_ms = config->spool_max_age_ms,
+                                     .hold = kvg_mode_holds(entry->config->mode.kind),
+                                     .hold_keep_ms = entry->config->mode.keep_ms,
                                      .fragment_by_time = entry->config->fragment_ms != 0,
                                      .fragment_duration_ms = entry->config->fragment_ms,
                                      .spool_limit_bytes = spool_limit_bytes(entry)};
@@ -215,7 +223,10 @@ watch_persisted(Entry *entry)
     if (entry->stream == NULL || limit_ms == 0 || entry->machine.state != KVG_CAMERA_LIVE)
         return;
     kvg_hub_stream_get_stats(entry->stream, &stats);
-    const int64_t last_ms = MAX(stats.last_persisted_mono_us / 1000, entry->machine.since_ms);
+    if (stats.state == KVG_STREAM_HOLDING)
+        entry->held_ms = now_ms();
+    const int64_t since_ms = MAX(entry->held_ms, entry->machine.since_ms);
+    const int64_t last_ms = MAX(stats.last_persisted_mono_us / 1000, since_ms);
     const int64_t age_ms = now_ms() - last_ms;
     if (age_ms < limit_ms || stats.spool_fragments == 0) {
         kvg_camera_remark(&entry->machine, NULL);
@@ -227,10 +238,38 @@ watch_persisted(Entry *entry)
     kvg_camera_remark(&entry->machine, remark);
 }
 
+/* By its settings and its schedule, which a setting overrides. */
+static bool
+is_wanted(Entry *entry)
+{
+    const KvgConfigMode *mode = &entry->config->mode;
+    if (!entry->config->streaming || mode->kind != KVG_MODE_SCHEDULE ||
+        entry->settings.has_streaming)
+        return entry->config->streaming;
+    return kvg_timetable_is_on(&entry->timetable, &mode->schedule, kvg_clock_wall_ms());
+}
+
+/* A window begins or ends. */
+static void
+follow_schedule(Entry *entry)
+{
+    const bool wanted = is_wanted(entry);
+    if (wanted == (entry->machine.state != KVG_CAMERA_OFF))
+        return;
+    const bool by_hand =
+        entry->config->mode.kind != KVG_MODE_SCHEDULE || entry->settings.has_streaming;
+    g_autofree char *reason =
+        by_hand ? g_strdup(wanted ? "switched on" : "switched off")
+                : kvg_timetable_reason(&entry->timetable, &entry->config->mode.schedule);
+    if (kvg_camera_switch(&entry->machine, wanted, reason, now_ms()) == KVG_CAMERA_DO_STOP)
+        stop_pipeline(entry);
+}
+
 static void
 tick_camera(Entry *entry)
 {
     const KvgCameraState before = entry->machine.state;
+    follow_schedule(entry);
     if (entry->pipeline != NULL) {
         kvg_pipeline_get_info(entry->pipeline, &entry->info);
         if (entry->info.frames != entry->frames_seen)
@@ -266,6 +305,7 @@ shape(Entry *entry, const json_t *settings)
     entry->shaped = *entry->given;
     kvg_settings_apply(&entry->settings, &entry->shaped);
     entry->machine.watch_frames_ms = entry->shaped.watch_frames_ms;
+    entry->timetable = (KvgTimetable){0};
 }
 
 static bool
@@ -366,6 +406,9 @@ add_upload_stats(json_t *out, const KvgStreamStats *stats)
     set_int(out, "buffering_latency_ms", stats->buffering_latency_ms);
     set_int(out, "received_latency_ms", stats->received_latency_ms);
     set_int(out, "spool_fragments", (int64_t)stats->spool_fragments);
+    set_int(out, "held_bytes", (int64_t)stats->held_bytes);
+    set_int(out, "held_fragments", (int64_t)stats->held_fragments);
+    set_int(out, "frames_not_asked_for", (int64_t)stats->frames_not_asked_for);
     set_int(out, "spool_damaged", (int64_t)stats->spool_damaged);
     set_int(out, "spool_failures", (int64_t)stats->spool_failures);
     set_text(out, "spool_trouble", stats->spool_trouble);
@@ -432,7 +475,8 @@ report(Entry *entry)
     json_object_set_new(out, "fps", json_real(is_live ? (int)(entry->fps * 10 + 0.5) / 10.0 : 0));
     set_int(out, "bitrate_bps", is_live ? (int64_t)entry->bitrate_bps : 0);
     set_int(out, "restarts", entry->machine.restarts);
-    json_object_set_new(out, "streaming", json_boolean(entry->shaped.streaming));
+    json_object_set_new(out, "streaming", json_boolean(is_wanted(entry)));
+    set_text(out, "upload_mode", kvg_mode_to_string(entry->config->mode.kind));
     kvg_packet_write(KVG_WORKER_FD, out, -1);
 }
 
@@ -573,6 +617,30 @@ has_name(const json_t *names, const char *name)
     return false;
 }
 
+/* ---- requests for what is kept; see desk.h ---- */
+
+static KvgStream *
+find_stream(const char *camera, const KvgConfigCamera **config, GError **error, void *user_data)
+{
+    Entry *entry = find_entry(user_data, camera, NULL);
+    if (entry == NULL) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY, "camera '%s' is not here", camera);
+        return NULL;
+    }
+    *config = entry->config;
+    if (!kvg_hold_check(entry->config, error) || !open_stream(entry, error))
+        return NULL;
+    return kvg_hub_stream_get(entry->stream);
+}
+
+static void
+send_answer(const json_t *packet, void *user_data)
+{
+    kvg_packet_write(KVG_WORKER_FD, packet, -1);
+}
+
+/* ---- the supervisor ---- */
+
 /* The cameras of this worker are those of @packet from now on, by @config. */
 static void
 take_cameras(Worker *worker, KvgConfig *config, const json_t *packet)
@@ -601,6 +669,8 @@ take_cameras(Worker *worker, KvgConfig *config, const json_t *packet)
             add_camera(worker, camera, json_object_get(settings, name));
         else if (has_name(json_object_get(packet, "changed"), name))
             change_camera(entry, config, camera, json_object_get(settings, name));
+        kvg_desk_set_wishes(worker->desk, name,
+                            json_object_get(json_object_get(settings, name), "wishes"));
     }
 }
 
@@ -626,7 +696,9 @@ set_one(Worker *worker, const json_t *packet)
     Entry *entry = find_entry(worker, kvg_json_get_string(packet, "camera"), NULL);
     if (entry == NULL)
         return;
-    change_settings(entry, json_object_get(packet, "settings"));
+    const json_t *settings = json_object_get(packet, "settings");
+    change_settings(entry, settings);
+    kvg_desk_set_wishes(worker->desk, entry->given->name, json_object_get(settings, "wishes"));
     report(entry);
 }
 
@@ -650,6 +722,8 @@ on_packet(int fd, GIOCondition condition, void *user_data)
             g_main_loop_quit(worker->loop);
     } else if (g_strcmp0(op, "set") == 0) {
         set_one(worker, packet);
+    } else if (op != NULL) {
+        kvg_desk_take(worker->desk, packet);
     }
     return got == KVG_PACKET_CLOSED ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
@@ -707,10 +781,13 @@ kvg_worker_run(void)
     Worker worker = {.loop = g_main_loop_new(NULL, FALSE),
                      .close_ms = CLOSE_TIMEOUT_MS,
                      .cameras = g_ptr_array_new_with_free_func(entry_free)};
+    const KvgDeskOptions desk = {find_stream, send_answer, &worker};
+    worker.desk = kvg_desk_new(&desk);
     g_unix_fd_add(KVG_WORKER_FD, G_IO_IN | G_IO_HUP, on_packet, &worker);
     g_unix_signal_add(SIGTERM, on_signal, worker.loop);
     g_unix_signal_add(SIGINT, on_signal, worker.loop);
     g_main_loop_run(worker.loop);
+    kvg_desk_free(worker.desk);
     shut_down(&worker);
     g_ptr_array_unref(worker.cameras);
     kvg_config_unref(worker.config);

@@ -1,8 +1,10 @@
 /* kvg camera: what the cameras are told, through the agent on this machine or through their
  * shadows. */
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/kept.h"
 #include "cli/reach.h"
 #include <kvg/error.h>
 #include <stdio.h>
@@ -10,6 +12,7 @@
 
 typedef struct {
     KvgReach reach;
+    KvgKeptOptions kept;
     char *output;
 } Options;
 
@@ -17,6 +20,7 @@ static void
 options_clear(Options *options)
 {
     kvg_reach_clear(&options->reach);
+    kvg_kept_options_clear(&options->kept);
     g_free(options->output);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
@@ -109,10 +113,25 @@ add_setting(json_t *change, const char *word, GError **error)
     return true;
 }
 
+static bool
+is_kept_verb(const char *verb)
+{
+    return strcmp(verb, "event") == 0 || strcmp(verb, "upload") == 0 ||
+           strcmp(verb, "uploads") == 0;
+}
+
 /* The change that the words ask for; NULL without an error: none. */
 static bool
-read_change(const char *verb, char **words, int n, json_t **change, GError **error)
+read_change(
+    const Options *options, const char *verb, char **words, int n, json_t **change, GError **error)
 {
+    const bool is_look = strcmp(verb, "uploads") == 0;
+    if (is_kept_verb(verb)) {
+        *change = is_look ? NULL
+                          : kvg_kept_request(&options->kept, verb, options->reach.is_remote,
+                                             kvg_clock_wall_ms(), error);
+        return is_look || *change != NULL;
+    }
     const bool is_on = strcmp(verb, "on") == 0;
     if (is_on || strcmp(verb, "off") == 0) {
         *change = json_pack("{s:b}", "streaming", is_on);
@@ -133,7 +152,8 @@ read_change(const char *verb, char **words, int n, json_t **change, GError **err
 static bool
 check_words(int argc, char **argv, GError **error)
 {
-    static const char *const verbs[] = {"list", "show", "on", "off", "set", NULL};
+    static const char *const verbs[] = {"list",  "show",   "on",      "off", "set",
+                                        "event", "upload", "uploads", NULL};
     const char *verb = argc > 1 ? argv[1] : "";
     const bool is_list = strcmp(verb, "list") == 0, is_set = strcmp(verb, "set") == 0;
     if (g_strv_contains(verbs, verb) &&
@@ -143,7 +163,8 @@ check_words(int argc, char **argv, GError **error)
         (is_list || kvg_name_is_camera(argv[2])))
         return true;
     g_set_error_literal(error, KVG_ERROR, KVG_ERROR_INVALID,
-                        "write: list, show NAME, on NAME, off NAME, or set NAME KEY=VALUE...");
+                        "write: list, show NAME, on NAME, off NAME, set NAME KEY=VALUE..., event "
+                        "NAME, upload NAME --from TIME --to TIME, or uploads NAME");
     return false;
 }
 
@@ -153,21 +174,29 @@ kvg_cmd_camera(int argc, char **argv)
     g_auto(Options) options = {0};
     const GOptionEntry entries[] = {
         KVG_REACH_OPTIONS(options.reach),
+        {"pre-roll", 0, 0, G_OPTION_ARG_STRING, &options.kept.pre_roll,
+         "event: how much from before it (the configuration's)", "DURATION"},
+        {"post-roll", 0, 0, G_OPTION_ARG_STRING, &options.kept.post_roll,
+         "event: how much after it (the configuration's)", "DURATION"},
+        {"from", 0, 0, G_OPTION_ARG_STRING, &options.kept.from, "upload: from when on", "TIME"},
+        {"to", 0, 0, G_OPTION_ARG_STRING, &options.kept.to, "upload: until when", "TIME"},
         {"output", 0, 0, G_OPTION_ARG_STRING, &options.output, "'json': the whole answer",
          "FORMAT"},
         G_OPTION_ENTRY_NULL,
     };
-    g_autoptr(GOptionContext) context =
-        g_option_context_new("list | show NAME | on NAME | off NAME | set NAME KEY=VALUE...");
+    g_autoptr(GOptionContext) context = g_option_context_new(
+        "list | show NAME | on NAME | off NAME | set NAME KEY=VALUE... | event "
+        "NAME | upload NAME --from TIME --to TIME | uploads NAME");
     g_option_context_set_summary(
         context, "Settings: streaming=on|off, bitrate_kbps, width, height, fps, fragment_ms; "
-                 "'default' goes back to the configuration.");
+                 "'default' goes back to the configuration. TIME: 2026-11-25T08:00:00Z, 08:00, "
+                 "-5m, now.");
     g_autoptr(GError) error = NULL;
     g_autoptr(json_t) change = NULL;
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error) ||
         !check_words(argc, argv, &error) ||
-        !read_change(argv[1], argv + 3, argc - 3, &change, &error)) {
+        !read_change(&options, argv[1], argv + 3, argc - 3, &change, &error)) {
         fprintf(stderr, "kvg camera: %s\n", error->message);
         return 2;
     }
@@ -178,11 +207,15 @@ kvg_cmd_camera(int argc, char **argv)
     }
     g_autoptr(json_t) answer = NULL;
     if (kvg_reach_open(&options.reach, &error))
-        answer = kvg_reach_camera(&options.reach, name, change, &error);
+        answer = is_kept_verb(argv[1]) ? kvg_kept_run(&options.reach, argv[1], name, change, &error)
+                                       : kvg_reach_camera(&options.reach, name, change, &error);
     if (answer == NULL) {
         fprintf(stderr, "kvg camera: %s\n", error->message);
         return 1;
     }
-    print_answer(&options, answer);
+    if (is_kept_verb(argv[1]) && options.output == NULL && !options.reach.is_remote)
+        kvg_kept_print(argv[1], answer);
+    else
+        print_answer(&options, answer);
     return 0;
 }

@@ -33,13 +33,12 @@ on_reply(char *data, size_t size, size_t n, void *user_data)
     return size * n;
 }
 
-/* @method NULL: GET */
-static json_t *
-ask(const KvgReach *reach,
-    const char *method,
-    const char *path,
-    const json_t *content,
-    GError **error)
+json_t *
+kvg_reach_call(const KvgReach *reach,
+               const char *method,
+               const char *path,
+               const json_t *content,
+               GError **error)
 {
     const KvgConfig *config = reach->target.config;
     g_autofree char *base =
@@ -73,7 +72,7 @@ ask(const KvgReach *reach,
         return NULL;
     }
     g_autoptr(json_t) json = kvg_json_parse_object(reply->str, reply->len, error);
-    if (json != NULL && status == 200)
+    if (json != NULL && status / 100 == 2)
         return g_steal_pointer(&json);
     if (json != NULL)
         g_set_error(error, KVG_ERROR, KVG_ERROR_FAILED, "%s",
@@ -88,14 +87,14 @@ kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, G
 {
     g_autofree char *path =
         name != NULL ? g_strconcat("/api/cameras/", name, NULL) : g_strdup("/api/cameras");
-    return ask(reach, change != NULL ? "PATCH" : NULL, path, change, error);
+    return kvg_reach_call(reach, change != NULL ? "PATCH" : "GET", path, change, error);
 }
 
 bool
 kvg_reach_reload(const KvgReach *reach)
 {
     g_autoptr(json_t) nothing = json_object();
-    g_autoptr(json_t) answer = ask(reach, "POST", "/api/reload", nothing, NULL);
+    g_autoptr(json_t) answer = kvg_reach_call(reach, "POST", "/api/reload", nothing, NULL);
     return answer != NULL;
 }
 

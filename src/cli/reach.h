@@ -31,6 +31,12 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KvgReach, kvg_reach_clear)
 
 /* The configuration, and with --remote the credentials. */
 bool kvg_reach_open(KvgReach *reach, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A request to the agent's API: @path "/api/...", @body NULL: none. */
+json_t *kvg_reach_call(const KvgReach *reach,
+                       const char *method,
+                       const char *path,
+                       const json_t *body,
+                       GError **error);
 /* The answer of the agent's API. @name NULL: all cameras; @change NULL: only look. */
 json_t *
 kvg_reach_agent(const KvgReach *reach, const char *name, const json_t *change, GError **error);

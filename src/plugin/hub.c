@@ -303,6 +303,12 @@ kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats)
     kvg_stream_get_stats(stream->stream, stats);
 }
 
+KvgStream *
+kvg_hub_stream_get(KvgHubStream *stream)
+{
+    return stream->stream;
+}
+
 static bool
 is_same_track(const KvgTrack *a, const KvgTrack *b)
 {

@@ -37,6 +37,8 @@ bool kvg_hub_stream_attach(KvgHubStream *stream, GObject *object, const KvgHubLi
 void kvg_hub_stream_detach(KvgHubStream *stream, GObject *object);
 
 void kvg_hub_stream_get_stats(KvgHubStream *stream, KvgStreamStats *stats);
+/* The stream itself, for what any thread may ask of it; valid while @stream is held. */
+KvgStream *kvg_hub_stream_get(KvgHubStream *stream);
 
 /* ---- the writer's ---- */
 
