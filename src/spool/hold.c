@@ -18,7 +18,7 @@
 int64_t
 kvg_spool_end_ms(int64_t end_ms, int64_t pts_us, int64_t duration_us)
 {
-    return MAX(end_ms, (pts_us + CLAMP(duration_us, 0, G_USEC_PER_SEC)) / 1000);
+    return MAX(end_ms, pts_us / 1000 + CLAMP(duration_us, 0, G_USEC_PER_SEC) / 1000);
 }
 
 static guint

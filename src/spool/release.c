@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define VERSION 1u
+/* Sums of times stay within their type; no clock gets there. */
+#define MAX_TIME_MS (INT64_C(1) << 60)
 
 void
 kvg_releases_init(KvgReleases *releases)
@@ -58,6 +60,13 @@ forget_done(KvgReleases *releases)
 }
 
 static bool
+is_sane(const KvgTimeRange *range)
+{
+    return range->from_wall_ms >= 0 && range->to_wall_ms >= range->from_wall_ms &&
+           range->to_wall_ms <= MAX_TIME_MS;
+}
+
+static bool
 check(const KvgReleases *releases,
       const char *id,
       bool is_known,
@@ -68,8 +77,8 @@ check(const KvgReleases *releases,
     const char *wrong = NULL;
     if (len == 0 || len > KVG_RELEASE_ID_BYTES || !g_utf8_validate(id, -1, NULL))
         wrong = "its id must have 1 to 64 bytes of UTF-8";
-    else if (range->from_wall_ms < 0 || range->to_wall_ms < range->from_wall_ms)
-        wrong = "it must not end before it begins";
+    else if (!is_sane(range))
+        wrong = "it must not end before it begins, nor before 1970";
     if (wrong != NULL) {
         g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID, "range of time: %s", wrong);
         return false;
@@ -131,6 +140,8 @@ kvg_releases_note_gone(
         release->fragments++;
         release->bytes += bytes;
     }
+    from_ms = CLAMP(from_ms, 0, MAX_TIME_MS);
+    to_ms = CLAMP(to_ms, from_ms, MAX_TIME_MS);
     GArray *gone = releases->gone;
     KvgGone *newest = gone->len > 0 ? &g_array_index(gone, KvgGone, gone->len - 1) : NULL;
     if (newest != NULL && newest->last + 1 == number &&
@@ -185,6 +196,8 @@ range_at(const GArray *ranges, guint i)
 void
 kvg_ranges_add(GArray *ranges, int64_t from_ms, int64_t to_ms)
 {
+    from_ms = CLAMP(from_ms, -MAX_TIME_MS, MAX_TIME_MS);
+    to_ms = CLAMP(to_ms, -MAX_TIME_MS, MAX_TIME_MS);
     /* Nearly always it goes on with the last. */
     guint i = ranges->len;
     while (i > 0 && range_at(ranges, i - 1)->to_wall_ms + KVG_RELEASE_GAP_MS >= from_ms)
@@ -299,7 +312,7 @@ take_release(KvgReleases *releases, KvgReader *reader)
     release.n_missing = kvg_reader_u32(reader);
     for (unsigned k = 0; k < MIN(release.n_missing, KVG_RELEASE_MISSING); k++)
         release.missing[k] = take_range(reader);
-    if (reader->failed)
+    if (reader->failed || !is_sane(&release.range))
         return false;
     g_array_append_val(releases->releases, release);
     releases->n_open += !release.is_done;
@@ -312,7 +325,7 @@ take_gone(KvgReleases *releases, KvgReader *reader)
     KvgGone gone = {.first = kvg_reader_u64(reader)};
     gone.last = kvg_reader_u64(reader);
     gone.range = take_range(reader);
-    if (reader->failed)
+    if (reader->failed || !is_sane(&gone.range))
         return false;
     g_array_append_val(releases->gone, gone);
     return true;
