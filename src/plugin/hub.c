@@ -15,7 +15,8 @@ struct _KvgHubStream {
     char *name;
     SharedProducer *shared;
     KvgStream *stream;
-    unsigned holds; /* under hub_lock */
+    unsigned holds;    /* under hub_lock */
+    bool keeps_frames; /* opened with `hold` */
 
     struct {
         pthread_mutex_t lock;
@@ -170,6 +171,7 @@ stream_new(SharedProducer *shared, const KvgStreamOptions *options, GError **err
     stream->name = g_strdup(options->name);
     stream->shared = shared;
     stream->holds = 1;
+    stream->keeps_frames = options->hold;
     stream->mine.last_dts_us = INT64_MIN;
     pthread_mutex_init(&stream->attached.lock, NULL);
     g_weak_ref_init(&stream->attached.writer, NULL);
@@ -195,6 +197,12 @@ open_locked(const KvgProducerOptions *producer_options,
     while (find_stream(closing, key, stream_options->name) != NULL)
         pthread_cond_wait(&hub_closed, &hub_lock);
     KvgHubStream *stream = find_stream(streams, key, stream_options->name);
+    if (stream != NULL && stream->keeps_frames != stream_options->hold) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_RETRY,
+                    "stream '%s' is still open as it was before its mode was changed",
+                    stream_options->name);
+        return NULL;
+    }
     if (stream != NULL) {
         stream->holds++;
         return stream;

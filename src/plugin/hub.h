@@ -10,7 +10,8 @@
 typedef struct _KvgHubStream KvgHubStream;
 
 /* Opens the stream, or takes a further hold of it if it is open in this process already (then
- * @stream_options are not looked at, except the name). the callbacks of @stream_options must be
+ * @stream_options are not looked at, except the name and `hold`, which must be as it was opened
+ * with: KVG_ERROR_RETRY until the others have let go). the callbacks of @stream_options must be
  * NULL: they are the hub's. */
 KvgHubStream *kvg_hub_open_stream(const KvgProducerOptions *producer_options,
                                   const KvgStreamOptions *stream_options,

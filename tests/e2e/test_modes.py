@@ -203,14 +203,18 @@ desire("depot", upload={"from_ms": 5, "to_ms": 4})
 kvgtest.wait_for("the problem", lambda: "before to_ms" in (reported("depot").get("problem") or ""))
 assert events() == {first, second}, events()  # and not once more
 
-# ---- the schedule: a window begins and ends by itself
+# ---- the configuration changes a mode, and a schedule, whose window begins and ends by itself
 with open(site.path("kvg.yaml")) as file:
     lines = file.read().splitlines()
 begin, end = clock(6), clock(12)
 with open(site.path("kvg.yaml"), "w") as file:
     file.write("\n".join(
         f'  yard: {{ {SOURCE}, mode: schedule, schedule: ["* {begin}-{end}"], timezone: UTC }}'
-        if line.startswith("  yard:") else line for line in lines) + "\n")
+        if line.startswith("  yard:") else line.replace(" }", ", mode: event, event: { post_roll: 1s } }")
+        if line.startswith("  always:") else line for line in lines) + "\n")
+kvgtest.wait_for("the new mode", lambda: camera("always")["upload_mode"] == "event"
+                 and camera("always")["state"] == "live" and camera("always")["stream_state"] == "holding")
+wait_done("always", call("POST", "always/events", {"pre_roll_ms": 0}, status=202)["id"])
 kvgtest.wait_for("the window to begin", lambda: camera("yard")["state"] == "live")
 assert datetime.datetime.now(datetime.timezone.utc).strftime("%H:%M:%S") >= begin or begin > end
 kvgtest.wait_for("the window to end", lambda: camera("yard")["state"] == "off")
