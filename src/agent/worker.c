@@ -591,6 +591,7 @@ change_camera(Entry *entry,
     const KvgCameraState before = entry->machine.state;
     give(entry, config, camera);
     shape(entry, settings);
+    entry->machine.watch_frames_ms = entry->shaped.watch_frames_ms;
     g_clear_pointer(&entry->encode_reason, g_free);
     const bool is_on = entry->shaped.streaming;
     if (was_on != is_on)
