@@ -174,9 +174,11 @@ run(GError **error)
     kvg_latencies_init(&playlists);
     for (int stream = 0; stream < n_streams; stream++) {
         g_autofree char *name = g_strdup_printf("%s%d", prefix, stream);
-        const KvgHlsRequest request = {
+        const KvgArchiveOptions options = {
             .region = "us-east-1", .endpoint = endpoint, .ca_path = ca_path, .stream = name};
-        g_autofree char *url = kvg_aws_hls_url(&request, credentials, error);
+        g_autoptr(KvgArchive) archive = kvg_archive_new(&options, credentials);
+        const KvgHlsRequest request = {0};
+        g_autofree char *url = kvg_archive_hls_url(archive, &request, error);
         if (url == NULL)
             return false;
         for (int i = stream; i < n_players; i += n_streams)

@@ -179,6 +179,26 @@ serve_kept(KvgApi *api, KvgHttpExchange *x, const char *rest)
     return true;
 }
 
+/* GET /api/cameras/NAME/ranges, clip.mp4 and image.jpg; false: it is another. */
+static bool
+serve_recorded(KvgApi *api, KvgHttpExchange *x, const char *rest)
+{
+    static const struct {
+        const char *suffix;
+        void (*handle)(KvgProxy *, KvgHttpExchange *, const char *);
+    } parts[] = {{"/ranges", kvg_proxy_ranges},
+                 {"/clip.mp4", kvg_proxy_clip},
+                 {"/image.jpg", kvg_proxy_image}};
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        if (!g_str_has_suffix(rest, parts[i].suffix))
+            continue;
+        g_autofree char *camera = g_strndup(rest, strlen(rest) - strlen(parts[i].suffix));
+        parts[i].handle(api->proxy, x, camera);
+        return true;
+    }
+    return false;
+}
+
 /* ---- console ---- */
 
 static const char *
@@ -259,6 +279,9 @@ handle(KvgHttpExchange *x, void *user_data)
     } else if (strcmp(path, "/api/cameras") == 0) {
         g_autoptr(json_t) body = kvg_board_all(api->board);
         respond(x, 200, body);
+    } else if (g_str_has_prefix(path, CAMERAS) &&
+               serve_recorded(api, x, path + strlen(CAMERAS))) {
+        return;
     } else if (g_str_has_prefix(path, CAMERAS)) {
         respond_camera(api, x, path + strlen(CAMERAS));
     } else if (g_str_has_prefix(path, "/play/")) {

@@ -1,5 +1,6 @@
-/* HLS for the browser: playlists and segments of a camera's stream, fetched from the service with
- * the camera's own credentials, so that the page has one origin and never sees a session token. */
+/* Playback for the browser: playlists, segments, ranges, clips and pictures of a camera's stream,
+ * fetched from the service with the camera's own credentials, so that the page has one origin and
+ * never sees a session token. The same against AWS; low latency only where it is offered. */
 #pragma once
 
 #include "config/config.h"
@@ -7,12 +8,19 @@
 
 typedef struct _KvgProxy KvgProxy;
 
-KvgProxy *kvg_proxy_new(KvgConfig *config);
-/* Takes a new configuration; sessions go on, unless keys of the site have changed. */
-void kvg_proxy_reload(KvgProxy *proxy, KvgConfig *config);
+KvgProxy *kvg_proxy_new(KvgConfig *config); /* keeps a reference */
 void kvg_proxy_free(KvgProxy *proxy);
-/* Answers GET /play/NAME/FILE; @rest is what follows "/play/". Thread: the connection's. */
-void kvg_proxy_handle(KvgProxy *proxy, KvgHttpExchange *x, const char *rest);
+/* Goes over to @config. Cameras that are read as before keep their sessions. Thread: any. */
+void kvg_proxy_reload(KvgProxy *proxy, KvgConfig *config);
 
-/* @playlist with every URI reduced to its file name and without SessionToken (g_free). */
-char *kvg_proxy_rewrite(const char *playlist);
+/* Handlers; thread: the connection's. */
+
+/* GET /play/NAME/FILE; @rest is what follows "/play/". FILE is live.m3u8, low.m3u8,
+ * recorded.m3u8?from=MS&to=MS, or what their playlists name. */
+void kvg_proxy_handle(KvgProxy *proxy, KvgHttpExchange *x, const char *rest);
+/* GET /api/cameras/NAME/ranges?from=MS&to=MS */
+void kvg_proxy_ranges(KvgProxy *proxy, KvgHttpExchange *x, const char *camera);
+/* GET /api/cameras/NAME/clip.mp4?from=MS&to=MS */
+void kvg_proxy_clip(KvgProxy *proxy, KvgHttpExchange *x, const char *camera);
+/* GET /api/cameras/NAME/image.jpg?at=MS */
+void kvg_proxy_image(KvgProxy *proxy, KvgHttpExchange *x, const char *camera);

@@ -357,14 +357,15 @@ fetch(KvgPatient *patient, const char *url)
 static bool
 check_playback(KvgPatient *patient)
 {
-    const KvgHlsRequest request = {.region = kvg_target_region(patient->target),
-                                   .endpoint = given_endpoint(patient),
-                                   .ca_path = kvg_patient_ca(patient),
-                                   .stream = patient->camera->name,
-                                   .on_demand = true,
-                                   .expires_s = 300};
+    const KvgArchiveOptions options = {.region = kvg_target_region(patient->target),
+                                       .endpoint = given_endpoint(patient),
+                                       .ca_path = kvg_patient_ca(patient),
+                                       .stream = patient->camera->name};
+    g_autoptr(KvgArchive) archive = kvg_archive_new(&options, patient->credentials);
+    KvgHlsRequest request = kvg_hls_last_hour();
+    request.expires_s = 300;
     g_autoptr(GError) error = NULL;
-    g_autofree char *url = kvg_aws_hls_url(&request, patient->credentials, &error);
+    g_autofree char *url = kvg_archive_hls_url(archive, &request, &error);
     if (url != NULL)
         return fetch(patient, url);
     if (error->code == KVG_ERROR_NOT_FOUND)

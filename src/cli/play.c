@@ -40,12 +40,13 @@ kvg_cmd_play(int argc, char **argv)
     g_autofree char *url = NULL;
     if (kvg_target_open(&target, &error)) {
         g_autofree char *endpoint = kvg_target_url(&target, "kinesisvideo");
-        const KvgHlsRequest request = {.region = kvg_target_region(&target),
-                                       .endpoint = endpoint,
-                                       .ca_path = kvg_target_ca(&target),
-                                       .stream = argv[1],
-                                       .on_demand = on_demand};
-        url = kvg_aws_hls_url(&request, target.credentials, &error);
+        const KvgArchiveOptions options = {.region = kvg_target_region(&target),
+                                           .endpoint = endpoint,
+                                           .ca_path = kvg_target_ca(&target),
+                                           .stream = argv[1]};
+        g_autoptr(KvgArchive) archive = kvg_archive_new(&options, target.credentials);
+        const KvgHlsRequest request = on_demand ? kvg_hls_last_hour() : (KvgHlsRequest){0};
+        url = kvg_archive_hls_url(archive, &request, &error);
     }
     if (url == NULL) {
         fprintf(stderr, "kvg play: %s\n", error->message);

@@ -3,7 +3,7 @@
 #include "agent/api.h"
 #include "agent/camera.h"
 #include "agent/packet.h"
-#include "agent/proxy.h"
+#include "agent/playlist.h"
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -107,16 +107,16 @@ test_camera_edges(void)
 static void
 test_rewrite(void)
 {
-    g_autofree char *media = kvg_proxy_rewrite(
+    g_autofree char *media = kvg_playlist_rewrite(
         "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4?SessionToken=SECRET&TrackNumber=1\",X=1\r\n"
         "#EXTINF:1.000,\nhttps://h:1/hls/v1/a.mp4?FragmentNumber=9&SessionToken=SECRET\n"
-        "b.mp4?SessionToken=SECRET\n\n");
+        "b.mp4?SessionToken=SECRET\n\n", "");
     g_assert_cmpstr(media, ==,
                     "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4?TrackNumber=1\",X=1\n"
                     "#EXTINF:1.000,\na.mp4?FragmentNumber=9\nb.mp4\n\n");
     static const char *const odd[] = {"", "\n", "#EXT-X-MAP:URI=\"", "?", "SessionToken=", "///"};
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
-        g_autofree char *out = kvg_proxy_rewrite(odd[i]);
+        g_autofree char *out = kvg_playlist_rewrite(odd[i], "low-");
         g_assert_nonnull(out);
     }
 }
