@@ -279,8 +279,7 @@ handle(KvgHttpExchange *x, void *user_data)
     } else if (strcmp(path, "/api/cameras") == 0) {
         g_autoptr(json_t) body = kvg_board_all(api->board);
         respond(x, 200, body);
-    } else if (g_str_has_prefix(path, CAMERAS) &&
-               serve_recorded(api, x, path + strlen(CAMERAS))) {
+    } else if (g_str_has_prefix(path, CAMERAS) && serve_recorded(api, x, path + strlen(CAMERAS))) {
         return;
     } else if (g_str_has_prefix(path, CAMERAS)) {
         respond_camera(api, x, path + strlen(CAMERAS));

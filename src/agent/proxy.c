@@ -128,7 +128,7 @@ kvg_proxy_read_time(KvgHttpExchange *x, const char *name, int64_t *wall_ms)
 }
 
 bool
-kvg_proxy_read_window(KvgHttpExchange *x, KvgWindow *window)
+kvg_proxy_read_window(KvgHttpExchange *x, KvgViewWindow *window)
 {
     if (!kvg_proxy_read_time(x, "from", &window->from_ms) ||
         !kvg_proxy_read_time(x, "to", &window->to_ms))
@@ -146,7 +146,7 @@ kvg_proxy_read_window(KvgHttpExchange *x, KvgWindow *window)
  * them ("low-getPart.mp4", "FROM-TO-getMP4MediaFragment.mp4"), so nothing has to be remembered: a
  * player goes on although the agent was started anew, or its session is over. */
 typedef struct {
-    KvgWindow window;
+    KvgViewWindow window;
     bool low;
     char *file;   /* of the session; NULL: its master playlist */
     char *prefix; /* of the names in its playlists */
@@ -174,7 +174,7 @@ is_file(const char *file)
 
 /* "FROM-TO-REST": the window, and where the rest begins; NULL: it is no such name. */
 static const char *
-take_window(const char *file, KvgWindow *window)
+take_window(const char *file, KvgViewWindow *window)
 {
     g_auto(GStrv) parts = g_strsplit(file, "-", 3);
     if (g_strv_length(parts) < 3 || !parse_time(parts[0], &window->from_ms) ||
@@ -202,7 +202,7 @@ understand(KvgHttpExchange *x, const char *file, Resource *resource)
         resource->low = true;
     } else if (strcmp(file, "live.m3u8") != 0) {
         const char *rest = take_window(file, &resource->window);
-        resource->window = rest != NULL ? resource->window : (KvgWindow){0};
+        resource->window = rest != NULL ? resource->window : (KvgViewWindow){0};
         resource->file = g_strdup(rest != NULL ? rest : file);
     }
     resource->prefix = resource->low ? g_strdup(LOW)

@@ -11,6 +11,6 @@ KvgViewer *kvg_proxy_viewer(KvgProxy *proxy, KvgHttpExchange *x, const char *cam
 void kvg_proxy_respond_message(KvgHttpExchange *x, int status, const char *message);
 void kvg_proxy_respond_error(KvgHttpExchange *x, const GError *error);
 /* The parameters from and to; false: @x has been answered. */
-bool kvg_proxy_read_window(KvgHttpExchange *x, KvgWindow *window);
+bool kvg_proxy_read_window(KvgHttpExchange *x, KvgViewWindow *window);
 /* A time in the query, in ms since 1970; false: @x has been answered. */
 bool kvg_proxy_read_time(KvgHttpExchange *x, const char *name, int64_t *wall_ms);

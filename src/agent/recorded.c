@@ -13,7 +13,7 @@ void
 kvg_proxy_ranges(KvgProxy *proxy, KvgHttpExchange *x, const char *camera)
 {
     g_autoptr(GError) error = NULL;
-    KvgWindow window = {0};
+    KvgViewWindow window = {0};
     g_autoptr(KvgViewer) viewer = kvg_proxy_viewer(proxy, x, camera);
     if (viewer == NULL || !kvg_proxy_read_window(x, &window))
         return;
@@ -74,7 +74,7 @@ on_clip(const void *data, size_t len, void *user_data)
 }
 
 static void
-refuse_clip(KvgHttpExchange *x, const KvgWindow *window, const KvgClipSize *size)
+refuse_clip(KvgHttpExchange *x, const KvgViewWindow *window, const KvgClipSize *size)
 {
     const int64_t fits_s = MAX(size->fits_to_ms - window->from_ms, 0) / 1000;
     g_autofree char *message = g_strdup_printf(
@@ -90,7 +90,7 @@ refuse_clip(KvgHttpExchange *x, const KvgWindow *window, const KvgClipSize *size
 }
 
 static void
-send_clip(KvgHttpExchange *x, KvgArchive *archive, const char *camera, const KvgWindow *window)
+send_clip(KvgHttpExchange *x, KvgArchive *archive, const char *camera, const KvgViewWindow *window)
 {
     g_autoptr(GError) error = NULL;
     Clip clip = {.x = x, .camera = camera, .from_ms = window->from_ms};
@@ -111,7 +111,7 @@ void
 kvg_proxy_clip(KvgProxy *proxy, KvgHttpExchange *x, const char *camera)
 {
     g_autoptr(GError) error = NULL;
-    KvgWindow window = {0};
+    KvgViewWindow window = {0};
     KvgClipSize size;
     g_autoptr(KvgViewer) viewer = kvg_proxy_viewer(proxy, x, camera);
     if (viewer == NULL || !kvg_proxy_read_window(x, &window))

@@ -15,7 +15,7 @@
 #define NO_LOW_MS 60000
 
 typedef struct {
-    KvgWindow window;
+    KvgViewWindow window;
     int64_t used_ms;      /* under the viewer's lock */
     pthread_mutex_t lock; /* held over the calls that make the session: others wait for it */
     char *base;           /* "https://host:port/hls/v1/" */
@@ -173,7 +173,7 @@ kvg_viewer_has_no_low(KvgViewer *viewer)
 /* ---- URLs ---- */
 
 static bool
-is_equal(KvgWindow a, KvgWindow b)
+is_equal(KvgViewWindow a, KvgViewWindow b)
 {
     return a.from_ms == b.from_ms && a.to_ms == b.to_ms;
 }
@@ -192,7 +192,7 @@ drop_oldest(GPtrArray *sessions)
 
 /* A counted reference; NULL if there is none and @makes is false. */
 static Session *
-find_session(KvgViewer *viewer, KvgWindow window, bool makes)
+find_session(KvgViewer *viewer, KvgViewWindow window, bool makes)
 {
     Session *found = NULL;
     pthread_mutex_lock(&viewer->lock);
@@ -282,7 +282,7 @@ low_base(const char *base)
 
 char *
 kvg_viewer_url(KvgViewer *viewer,
-               KvgWindow window,
+               KvgViewWindow window,
                bool low,
                const char *file,
                const char *query,
@@ -305,7 +305,7 @@ kvg_viewer_url(KvgViewer *viewer,
 }
 
 void
-kvg_viewer_drop(KvgViewer *viewer, KvgWindow window)
+kvg_viewer_drop(KvgViewer *viewer, KvgViewWindow window)
 {
     g_autoptr(Session) session = find_session(viewer, window, false);
     if (session == NULL)

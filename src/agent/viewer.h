@@ -11,7 +11,7 @@ typedef struct _KvgViewer KvgViewer;
 /* A part of the recording, by the camera's clock; both 0: live. */
 typedef struct {
     int64_t from_ms, to_ms;
-} KvgWindow;
+} KvgViewWindow;
 
 KvgViewer *kvg_viewer_new(KvgConfig *config, const char *camera); /* keeps a reference to @config */
 KvgViewer *kvg_viewer_ref(KvgViewer *viewer);
@@ -28,13 +28,13 @@ KvgArchive *kvg_viewer_archive(KvgViewer *viewer, GError **error);
 /* The URL of @file of the session for @window, or of its master playlist when @file is NULL
  * (g_free, secret). @low: of kvg-server's low-latency resources. KVG_ERROR_NOT_FOUND: no video. */
 char *kvg_viewer_url(KvgViewer *viewer,
-                     KvgWindow window,
+                     KvgViewWindow window,
                      bool low,
                      const char *file,
                      const char *query,
                      GError **error);
 /* The service does not know the session any more: the next call makes another one. */
-void kvg_viewer_drop(KvgViewer *viewer, KvgWindow window);
+void kvg_viewer_drop(KvgViewer *viewer, KvgViewWindow window);
 
 /* Low latency is no part of KVS. What was found out holds for a minute. */
 bool kvg_viewer_offers_low(KvgViewer *viewer);
