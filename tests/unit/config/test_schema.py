@@ -38,6 +38,36 @@ def keys(schema):
                 yield from keys(item)
 
 
+def tables(schema, path=()):
+    """(path, schema) of every key that can be given, those of a camera as cameras.a.KEY."""
+    for way in [schema] + schema.get("anyOf", []):
+        for name, key in way.get("properties", {}).items():
+            yield path + (name,), key
+            yield from tables(key, path + (name,))
+    if path == ("cameras",):
+        yield from tables(schema["additionalProperties"], ("cameras", "a"))
+
+
+def check_problems(schema):
+    """A value that cannot be right is a problem with the key's name and place, whatever the key."""
+    n = 0
+    for path, key in tables(schema):
+        kinds = [way.get("type") for way in [key] + key.get("anyOf", [])]
+        wrong = "?" if "object" in kinds or "array" in kinds else [["x"]]
+        config = {"region": "us-east-1", "cameras": {"a": {"source": "test:"}}}
+        at = config
+        for name in path[:-1]:
+            at = at.setdefault(name, {})
+        at[path[-1]] = wrong
+        done = subprocess.run([os.environ["KVG"], "check", "-c", "/dev/stdin", "--output", "json"],
+                              input=json.dumps(config), capture_output=True, text=True)
+        problems = json.loads(done.stdout)["problems"]
+        said = [p for p in problems if re.match(r"/dev/stdin:\d+:\d+: " + re.escape(".".join(path)) + r"\b", p)]
+        assert done.returncode == 1 and said, (path, wrong, done.stdout, done.stderr)
+        n += 1
+    return n
+
+
 def main():
     printed = subprocess.run([os.environ["KVG"], "check", "--schema"], capture_output=True, text=True,
                              check=True).stdout
@@ -72,6 +102,8 @@ def main():
     changed = copy.deepcopy(whole)
     changed["api"]["port"] = "${PORT}"
     assert validator.is_valid(changed)
+
+    assert check_problems(schema) > 30
 
     words = set(re.findall(r"[A-Za-z0-9_]+", " ".join(re.findall(r"`([^`]*)`", document("docs/configuration.md")))))
     for name, key in keys(schema):
