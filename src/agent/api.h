@@ -22,7 +22,3 @@ typedef struct {
 KvgApi *kvg_api_start(const KvgApiOptions *options, GError **error);
 uint16_t kvg_api_port(const KvgApi *api);
 void kvg_api_stop(KvgApi *api);
-
-/* Whether a request with this Host header may be answered by a server on loopback: a page of
- * another site whose name was pointed at this machine must not read the cameras. */
-bool kvg_api_is_local_host(const char *host);

@@ -1,18 +1,45 @@
 #include "agent/board.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include <pthread.h>
 #include <string.h>
+
+#define MAX_CHANGES 100 /* of a camera; the oldest go */
 
 struct _KvgBoard {
     pthread_mutex_t lock;
     GPtrArray *cameras; /* json_t, in the file's order; under lock */
     json_t *reload;     /* NULL: never; under lock */
+    json_t *changes;    /* name -> array, oldest first; under lock */
 };
 
 static void
 unref_json(void *data)
 {
     json_decref(data);
+}
+
+/* Under lock. */
+static void
+note_change(KvgBoard *board, const json_t *camera)
+{
+    const char *name = kvg_json_get_string(camera, "name");
+    const char *state = kvg_json_get_string(camera, "state");
+    const char *reason = kvg_json_get_string(camera, "reason");
+    json_t *changes = json_object_get(board->changes, name);
+    if (changes == NULL) {
+        changes = json_array();
+        json_object_set_new(board->changes, name, changes);
+    }
+    const json_t *last = json_array_get(changes, json_array_size(changes) - 1);
+    if (last != NULL && g_strcmp0(kvg_json_get_string(last, "state"), state) == 0 &&
+        g_strcmp0(kvg_json_get_string(last, "reason"), reason) == 0)
+        return;
+    if (json_array_size(changes) == MAX_CHANGES)
+        json_array_remove(changes, 0);
+    json_array_append_new(changes, json_pack("{s:I, s:s?, s:s?}", "at_ms",
+                                             (json_int_t)kvg_clock_wall_ms(), "state", state,
+                                             "reason", reason));
 }
 
 static json_t *
@@ -30,6 +57,7 @@ KvgBoard *
 kvg_board_new(const KvgConfig *config)
 {
     KvgBoard *board = g_new0(KvgBoard, 1);
+    board->changes = json_object();
     pthread_mutex_init(&board->lock, NULL);
     board->cameras = g_ptr_array_new_with_free_func(unref_json);
     kvg_board_reload(board, config);
@@ -43,6 +71,7 @@ kvg_board_free(KvgBoard *board)
         return;
     g_ptr_array_unref(board->cameras);
     json_decref(board->reload);
+    json_decref(board->changes);
     pthread_mutex_destroy(&board->lock);
     g_free(board);
 }
@@ -92,8 +121,10 @@ kvg_board_update(KvgBoard *board, const json_t *report)
 {
     pthread_mutex_lock(&board->lock);
     json_t *camera = find(board, kvg_json_get_string(report, "name"));
-    if (camera != NULL)
+    if (camera != NULL) {
         json_object_update(camera, (json_t *)(uintptr_t)report);
+        note_change(board, camera);
+    }
     pthread_mutex_unlock(&board->lock);
 }
 
@@ -115,6 +146,18 @@ kvg_board_get(KvgBoard *board, const char *name)
     json_t *camera = json_copy(find(board, name));
     pthread_mutex_unlock(&board->lock);
     return camera;
+}
+
+json_t *
+kvg_board_history(KvgBoard *board, const char *name)
+{
+    pthread_mutex_lock(&board->lock);
+    const json_t *changes = json_object_get(board->changes, name);
+    json_t *copy = find(board, name) == NULL ? NULL
+                   : changes == NULL         ? json_array()
+                                             : json_copy((json_t *)(uintptr_t)changes);
+    pthread_mutex_unlock(&board->lock);
+    return copy;
 }
 
 char *

@@ -18,5 +18,8 @@ json_t *kvg_board_get_reload(KvgBoard *board); /* owned */
 void kvg_board_update(KvgBoard *board, const json_t *report);
 json_t *kvg_board_all(KvgBoard *board);                   /* {"cameras": [...]}; owned */
 json_t *kvg_board_get(KvgBoard *board, const char *name); /* one; NULL: unknown; owned */
+/* The camera's last 100 changes of state or reason, oldest first: [{"at_ms", "state", "reason"}];
+ * also over the life of its workers. NULL: unknown; owned. */
+json_t *kvg_board_history(KvgBoard *board, const char *name);
 /* NULL: every camera that is switched on is live; else the names of those that are not (g_free). */
 char *kvg_board_not_ready(KvgBoard *board);

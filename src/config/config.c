@@ -36,6 +36,11 @@ config_clear(void *data)
     g_free(config->spool_path);
     g_free(config->spool_memory_path);
     g_free(config->api_address);
+    if (config->api_token != NULL)
+        explicit_bzero(config->api_token, strlen(config->api_token));
+    g_free(config->api_token);
+    g_free(config->api_certificate);
+    g_free(config->api_private_key);
     g_ptr_array_unref(config->cameras);
     g_bytes_unref(config->text);
     g_hash_table_unref(config->files);

@@ -90,6 +90,9 @@ typedef struct {
     char *api_address;          /* default 127.0.0.1 */
     uint16_t api_port;          /* default 8080; 0: any free port */
     unsigned workers;           /* processes, or one of the two above; default auto */
+    char *api_token;            /* asked for by console and API; NULL: none; secret */
+    char *api_certificate;      /* for HTTPS; NULL: plain HTTP, on loopback only */
+    char *api_private_key;      /* goes with it */
     GPtrArray *cameras;         /* KvgConfigCamera, in file order */
 
     /* for snapshot.h and diff.h */
@@ -107,4 +110,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(KvgConfig, kvg_config_unref)
 /* Relative paths are taken from the file's folder. On failure KVG_ERROR_INVALID whose message has
  * one line per problem: "kvg.yaml:12:5: cameras.gate.sorce: unknown key; did you mean 'source'?" */
 KvgConfig *kvg_config_load(const char *path, GError **error);
+/* Whether a server at @address (IP address or localhost) can be reached from this machine alone. */
+bool kvg_config_is_loopback(const char *address);
 KvgConfigCamera *kvg_config_find_camera(const KvgConfig *config, const char *name);

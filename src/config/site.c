@@ -1,5 +1,6 @@
 #include "config/site.h"
 
+#include "config/api.h"
 #include "config/camera.h"
 #include "config/config.h"
 
@@ -75,21 +76,6 @@ static void
 read_tags(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
 {
     kvg_config_each_key(loader, key, node, visit_tag, target);
-}
-
-static void
-read_address(KvgConfigLoader *loader, const char *key, yaml_node_t *node, void *target)
-{
-    KvgConfig *config = target;
-    g_autofree char *text = kvg_config_read_text(loader, key, node);
-    if (text == NULL)
-        return;
-    if (!g_hostname_is_ip_address(text) && !g_str_equal(text, "localhost")) {
-        kvg_config_problem(loader, &node->start_mark, key, "write an IP address, like 127.0.0.1");
-        return;
-    }
-    g_free(config->api_address);
-    config->api_address = g_steal_pointer(&text);
 }
 
 static void
@@ -169,13 +155,6 @@ static const KvgConfigKey upload_keys[] = {
      .standard = "unlimited", .about = "Bit rate that catching up may use, for the whole site"},
     {.name = NULL}};
 
-static const KvgConfigKey api_keys[] = {
-    {"address", KVG_CONFIG_TEXT, .read = read_address, .standard = "127.0.0.1",
-     .about = "IP address of console and API"},
-    {"port", KVG_CONFIG_NUMBER, KVG_CONFIG_AT(KvgConfig, api_port), .most = 65535,
-     .standard = "8080", .about = "Port of console and API; 0: any free one"},
-    {.name = NULL}};
-
 const KvgConfigKey kvg_config_site_keys[] = {
     {"workers", KVG_CONFIG_NUMBER, .read = read_workers, .words = "auto|per-camera", .least = 1,
      .most = 1000, .standard = "auto", .scope = KVG_CONFIG_SCOPE_WORKERS,
@@ -193,8 +172,8 @@ const KvgConfigKey kvg_config_site_keys[] = {
     {"spool", KVG_CONFIG_MAPPING, .keys = spool_keys,
      .about = "Where video waits until it is persisted"},
     {"upload", KVG_CONFIG_MAPPING, .keys = upload_keys, .about = "How video is sent"},
-    {"api", KVG_CONFIG_MAPPING, .keys = api_keys, .scope = KVG_CONFIG_SCOPE_API,
-     .about = "Console and API"},
+    {"api", KVG_CONFIG_MAPPING, .read = kvg_config_read_api, .keys = kvg_config_api_keys,
+     .scope = KVG_CONFIG_SCOPE_API, .about = "Console and API"},
     {"defaults", KVG_CONFIG_MAPPING, .read = read_later, .keys = KVG_CONFIG_DEFAULT_KEYS,
      .scope = KVG_CONFIG_SCOPE_NONE, .about = "What cameras have unless they say otherwise"},
     {"cameras", KVG_CONFIG_NAMED, .read = read_later, .pattern = "^[A-Za-z0-9_-]{1,128}$",

@@ -47,6 +47,7 @@ SSL_CTX *kvg_http_tls_context_new(const char *certificate_path,
                                   const char *key_path,
                                   const char *client_ca_path,
                                   GError **error);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SSL_CTX, SSL_CTX_free)
 
 /* ---- the request; valid during the handler ---- */
 const char *kvg_http_method(const KvgHttpExchange *x);

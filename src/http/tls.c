@@ -4,8 +4,6 @@
 #include <kvg/error.h>
 #include <openssl/err.h>
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(SSL_CTX, SSL_CTX_free)
-
 static void
 set_error(GError **error, const char *what, const char *path)
 {

@@ -1,6 +1,6 @@
 /* The agent without GStreamer and without processes: the camera's state machine with a clock of its
  * own, playlists, the Host check, packets, the board. */
-#include "agent/api.h"
+#include "agent/api_private.h"
 #include "agent/camera.h"
 #include "agent/packet.h"
 #include "agent/playlist.h"
@@ -130,10 +130,10 @@ test_host(void)
         "",     "evil.example", "127.0.0.1.evil.example", "localhost.evil:80", "127.0.0.1:80x",
         "[::2]"};
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++)
-        g_assert_true(kvg_api_is_local_host(good[i]));
+        g_assert_true(kvg_access_is_local_host(good[i]));
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
-        g_assert_false(kvg_api_is_local_host(bad[i]));
-    g_assert_false(kvg_api_is_local_host(NULL));
+        g_assert_false(kvg_access_is_local_host(bad[i]));
+    g_assert_false(kvg_access_is_local_host(NULL));
 }
 
 /* ---- packets ---- */
