@@ -35,6 +35,7 @@ get_image(KvgApi *api, const KvgApiRequest *request)
 
 static const KvgApiRoute routes[] = {
     {"GET", "/healthz", kvg_api_get_health, true},
+    {"GET", "/metrics", kvg_api_get_metrics, false},
     {"GET", "/readyz", kvg_api_get_ready, true},
     {"GET", "/openapi.json", kvg_api_get_description, true},
     {"POST", "/api/session", kvg_api_post_session, true},

@@ -1,5 +1,7 @@
-/* /healthz and /readyz, for whatever starts the agent again or waits for it. */
+/* /metrics, /healthz and /readyz, for whatever starts the agent again or waits for it. */
 #include "agent/api_private.h"
+#include "agent/metrics.h"
+#include <string.h>
 
 void
 kvg_api_get_health(KvgApi *api, const KvgApiRequest *request)
@@ -21,4 +23,14 @@ kvg_api_get_ready(KvgApi *api, const KvgApiRequest *request)
     g_autofree char *text =
         is_known ? g_strconcat("not live: ", missing, NULL) : g_strdup("not all cameras are live");
     kvg_api_respond_message(request->x, 503, text);
+}
+
+void
+kvg_api_get_metrics(KvgApi *api, const KvgApiRequest *request)
+{
+    g_autoptr(json_t) all = kvg_board_all(api->board);
+    g_autofree char *text = kvg_metrics_text(json_object_get(all, "cameras"));
+    const KvgHeader headers[] = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"},
+                                 {"Cache-Control", "no-store"}};
+    kvg_http_respond(request->x, 200, headers, G_N_ELEMENTS(headers), text, strlen(text));
 }

@@ -56,6 +56,7 @@ void kvg_api_post_event(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_post_upload(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_get_uploads(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_get_health(KvgApi *api, const KvgApiRequest *request);
+void kvg_api_get_metrics(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_get_ready(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_get_description(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_post_session(KvgApi *api, const KvgApiRequest *request);

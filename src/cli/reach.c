@@ -2,7 +2,13 @@
 #include "os/file.h"
 #include <curl/curl.h>
 #include <kvg/error.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 #include <string.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BIO, BIO_free_all)
 
 #define MAX_REPLY_BYTES (4u * 1024 * 1024)
 #define MAX_STATE_BYTES (4u * 1024 * 1024)
@@ -23,6 +29,65 @@ kvg_reach_open(KvgReach *reach, GError **error)
 
 /* ---- the agent here ---- */
 
+/* "sha256//..." of the public key of the agent's certificate (g_free): who holds its private key is
+ * the agent, whatever name or address it is reached by. */
+static char *
+pin_of(const char *path, GError **error)
+{
+    g_autoptr(BIO) file = BIO_new_file(path, "r");
+    g_autoptr(X509) certificate = file != NULL ? PEM_read_bio_X509(file, NULL, NULL, NULL) : NULL;
+    unsigned char *der = NULL;
+    const int len =
+        certificate != NULL ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der) : -1;
+    ERR_clear_error();
+    if (len <= 0) {
+        g_set_error(error, KVG_ERROR, KVG_ERROR_INVALID,
+                    "api.certificate: %s holds no certificate in PEM", path);
+        return NULL;
+    }
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_checksum_update(sum, der, len);
+    OPENSSL_free(der);
+    guint8 digest[32];
+    gsize size = sizeof digest;
+    g_checksum_get_digest(sum, digest, &size);
+    g_autofree char *text = g_base64_encode(digest, size);
+    return g_strconcat("sha256//", text, NULL);
+}
+
+/* Token and certificate of the configuration. */
+static bool
+set_trust(CURL *easy, const KvgConfig *config, GError **error)
+{
+    if (config->api_token != NULL) {
+        curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+        curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, config->api_token);
+    }
+    if (config->api_certificate == NULL)
+        return true;
+    g_autofree char *pin = pin_of(config->api_certificate, error);
+    if (pin == NULL)
+        return false;
+    curl_easy_setopt(easy, CURLOPT_PINNEDPUBLICKEY, pin);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    return true;
+}
+
+/* Where the agent of this configuration is reached from here (g_free). */
+static char *
+agent_url(const KvgConfig *config)
+{
+    const char *address = config->api_address;
+    if (strcmp(address, "0.0.0.0") == 0)
+        address = "127.0.0.1";
+    else if (strcmp(address, "::") == 0)
+        address = "::1";
+    const bool is_v6 = strchr(address, ':') != NULL;
+    return g_strdup_printf("%s://%s%s%s:%u", config->api_certificate != NULL ? "https" : "http",
+                           is_v6 ? "[" : "", address, is_v6 ? "]" : "", config->api_port);
+}
+
 static size_t
 on_reply(char *data, size_t size, size_t n, void *user_data)
 {
@@ -41,17 +106,18 @@ kvg_reach_call(const KvgReach *reach,
                GError **error)
 {
     const KvgConfig *config = reach->target.config;
-    g_autofree char *base =
-        reach->agent != NULL
-            ? g_strdup(reach->agent)
-            : g_strdup_printf("http://%s:%u", config->api_address, config->api_port);
+    g_autofree char *base = reach->agent != NULL ? g_strdup(reach->agent) : agent_url(config);
     g_autofree char *url = g_strconcat(base, path, NULL);
     g_autofree char *body = content != NULL ? kvg_json_to_text(content) : NULL;
     g_autoptr(GString) reply = g_string_new(NULL);
     g_autoptr(CURL) easy = curl_easy_init();
+    if (!set_trust(easy, config, error))
+        return NULL;
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    /* With a certificate the token must not go out in the clear. */
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,
+                     config->api_certificate != NULL ? "https" : "http,https");
     curl_easy_setopt(easy, CURLOPT_TIMEOUT, 30L);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_reply);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, reply);

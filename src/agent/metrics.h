@@ -1,0 +1,7 @@
+/* What the cameras do, as text for Prometheus. No I/O. */
+#pragma once
+
+#include "base/json.h"
+
+/* @cameras: as kvg_board_all() gives them (g_free). */
+char *kvg_metrics_text(const json_t *cameras);
