@@ -253,8 +253,8 @@ export class View {
   async refresh() {
     try {
       this.take(await get(`api/cameras/${enc(this.name)}`));
-      const { history = [] } = await get(`api/cameras/${enc(this.name)}/history`);
-      const list = history.slice(-12).reverse();
+      const { changes = [] } = await get(`api/cameras/${enc(this.name)}/history`);
+      const list = changes.slice(-12).reverse();
       $('history-box').hidden = !list.length;
       writeRows($('history'), list.map((entry) => [`${day(entry.at_ms)} ${clock(entry.at_ms)}`, [STATES[entry.state] || entry.state, entry.reason].filter(Boolean).join(': ')]));
     } catch { /* the figures say what is wrong */ }
