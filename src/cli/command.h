@@ -23,6 +23,7 @@ int kvg_cmd_panorama_remove(int argc, char **argv);
 int kvg_cmd_panorama_nodes(int argc, char **argv);
 int kvg_cmd_panorama_signal(int argc, char **argv);
 int kvg_cmd_spool(int argc, char **argv);
+int kvg_cmd_status(int argc, char **argv);
 int kvg_cmd_play(int argc, char **argv);
 /* in agent/: the supervisor, and with --worker FD one of its workers */
 int kvg_cmd_agent(int argc, char **argv);

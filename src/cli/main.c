@@ -18,6 +18,7 @@ static const KvgCommand commands[] = {
     {"camera", "show cameras, switch them on and off, tune them", kvg_cmd_camera},
     {"import", "make a configuration from an AWS Panorama application", kvg_cmd_import},
     {"panorama", "what AWS Panorama's calls did: nodes, signals, instances", kvg_cmd_panorama},
+    {"status", "a table of the cameras that refreshes on a terminal", kvg_cmd_status},
     {"play", "print the HLS URL of a camera", kvg_cmd_play},
     {"spool", "list, verify or export what is not persisted yet", kvg_cmd_spool},
     {"explain", "say what an error code means and what to do", kvg_cmd_explain},

@@ -101,6 +101,31 @@ assert "GET" in ask("/api/site", "PUT", {})[1]["Allow"]
 words = ("-c", site.path("kvg.yaml"), "--agent", own)
 assert "yard" in site.kvg("camera", "list", *words).stdout
 
+shown = site.kvg("status", *words).stdout
+assert shown.startswith("CAMERA") and "yard" in shown and "live" in shown and "\033" not in shown, shown
+assert json.loads(site.kvg("status", "--output", "json", *words).stdout)["cameras"][0]["name"] == "yard"
+assert site.kvg("status", "--output", "xml", *words, check=False).returncode == 2
+
+# ---- on a terminal: another screen, colours, q ends it
+import pty  # noqa: E402
+pid, terminal = pty.fork()
+if pid == 0:
+    site.environment.pop("NO_COLOR", None)
+    program = os.path.join(kvgtest.BUILD, "kvg")
+    os.execve(program, [program, "status", *words], site.environment)
+seen = b""
+while b"yard" not in seen:
+    seen += os.read(terminal, 4096)
+os.write(terminal, b"q")
+try:
+    while chunk := os.read(terminal, 4096):
+        seen += chunk
+except OSError:
+    pass  # its end is gone
+assert os.waitpid(pid, 0)[1] == 0
+assert b"\033[?1049h" in seen and b"\033[32m" in seen and b"\033[?1049l" in seen, seen
+os.close(terminal)
+
 # ---- last, for it shuts this address out for a while
 answers = [ask("/api/cameras", bearer="wrong-wrong-wrong-wrong")[0] for _ in range(12)]
 assert answers[:10] == [401] * 10 and answers[-1] == 429, answers
