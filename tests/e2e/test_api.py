@@ -3,6 +3,7 @@ counters. Real answers fit docs/openapi.json."""
 import http.client
 import json
 import os
+import re
 import ssl
 import subprocess
 
@@ -75,6 +76,10 @@ for line in ('kvg_camera_state{camera="yard",state="live"} 1', 'kvg_camera_state
     assert line in text, text
 frames = [line for line in text.splitlines() if line.startswith("kvg_camera_frames_total")]
 assert len(frames) == 1 and float(frames[0].split()[1]) > 0, frames
+
+alerts = os.path.join(os.path.dirname(__file__), "../../docs/grafana/alerts.yml")
+named = set(re.findall(r"kvg_[a-z_]+", open(alerts).read()))
+assert len(named) >= 4 and all(re.search(f"^{name}\\{{", text, re.M) for name in named), named
 
 # ---- who is let in
 for path in ("/api/cameras", "/api/site", "/metrics", "/api/cameras/yard/history"):
