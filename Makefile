@@ -23,6 +23,7 @@ test:
 
 # One JSON line for each benchmark. BENCH=full takes longer; ARGS="producer-cpu server-cpu" picks.
 bench: setup
+	@scripts/bootstrap --test
 	@ninja -C $(BUILD) --quiet
 	@bench/run.py $(ARGS)
 

@@ -14,6 +14,7 @@ import sys
 import time
 
 from agent import agent_8, agent_16
+from encode import encode
 from programs import Folder, Program, choose, emit, finished, met, missed, per_gb, rounded
 
 # ---- the producer ----
@@ -241,7 +242,7 @@ def server_players():
 
 BENCHES = {f.__name__.replace("_", "-"): f for f in (
     producer_cpu, producer_small_frames, producer_scale, producer_start, put_frame, catch_up, micro,
-    server_cpu, server_load, server_players, agent_16, agent_8)}
+    server_cpu, server_load, server_players, agent_16, agent_8, encode)}
 
 
 def main():
