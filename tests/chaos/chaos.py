@@ -44,7 +44,7 @@ class Site(kvgtest.Site):
                  "spool: { path: spool, limit: 1GiB, memory_path: memory }",
                  "api: { address: 127.0.0.1, port: 0 }", "cameras:"]
         for camera in self.cameras.ready["cameras"]:
-            more = ""
+            more = ", rtsp: { transport: udp }" if camera["name"] == "roof" else ""
             lines.append(f"  {camera['name']}: {{ source: \"{camera['url']}\", username: viewer, "
                          f"password_file: camera-password{more} }}")
         with open(self.path("kvg.yaml"), "w") as out:
