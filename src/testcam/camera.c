@@ -79,6 +79,10 @@ static void
 set_launch(TestcamCamera *camera)
 {
     const TestcamCameraOptions *options = &camera->options;
+    if (options->launch != NULL) {
+        gst_rtsp_media_factory_set_launch(camera->factory, options->launch);
+        return;
+    }
     g_autofree char *source = options->loop ? loop_source(options) : live_source(options);
     g_autofree char *line =
         g_strdup_printf("( %s ! %s )", source, testcam_codec_payloader(options->codec));
@@ -280,20 +284,34 @@ run(void *user_data)
 /* ---- setting up ---- */
 
 static GstRTSPAuth *
-make_auth(const char *username, const char *password)
+make_auth(const char *username, const char *password, bool basic)
 {
     GstRTSPAuth *auth = gst_rtsp_auth_new();
-    gst_rtsp_auth_set_supported_methods(auth, GST_RTSP_AUTH_DIGEST);
+    gst_rtsp_auth_set_supported_methods(auth, basic ? GST_RTSP_AUTH_BASIC : GST_RTSP_AUTH_DIGEST);
     g_autoptr(GstRTSPToken) token =
         gst_rtsp_token_new(GST_RTSP_TOKEN_MEDIA_FACTORY_ROLE, G_TYPE_STRING, "viewer", NULL);
-    gst_rtsp_auth_add_digest(auth, username, password, token);
+    g_autofree char *pair = gst_rtsp_auth_make_basic(username, password);
+    if (basic)
+        gst_rtsp_auth_add_basic(auth, pair, token);
+    else
+        gst_rtsp_auth_add_digest(auth, username, password, token);
     return auth;
 }
 
 static void
 set_password(TestcamCamera *camera, const char *password)
 {
-    g_autoptr(GstRTSPAuth) auth = make_auth(camera->options.username, password);
+    const TestcamCameraOptions *options = &camera->options;
+    g_autoptr(GstRTSPAuth) auth = options->username != NULL
+                                      ? make_auth(options->username, password, options->basic)
+                                      : gst_rtsp_auth_new();
+    if (options->certificate != NULL)
+        gst_rtsp_auth_set_tls_certificate(auth, options->certificate);
+    if (options->username == NULL) {
+        g_autoptr(GstRTSPToken) anybody =
+            gst_rtsp_token_new(GST_RTSP_TOKEN_MEDIA_FACTORY_ROLE, G_TYPE_STRING, "anonymous", NULL);
+        gst_rtsp_auth_set_default_token(auth, anybody);
+    }
     gst_rtsp_server_set_auth(camera->server, auth);
 }
 
@@ -307,6 +325,10 @@ add_factory(TestcamCamera *camera)
     if (camera->options.username != NULL)
         gst_rtsp_media_factory_add_role(
             camera->factory, "viewer", GST_RTSP_PERM_MEDIA_FACTORY_ACCESS, G_TYPE_BOOLEAN, TRUE,
+            GST_RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, G_TYPE_BOOLEAN, TRUE, NULL);
+    else if (camera->options.certificate != NULL)
+        gst_rtsp_media_factory_add_role(
+            camera->factory, "anonymous", GST_RTSP_PERM_MEDIA_FACTORY_ACCESS, G_TYPE_BOOLEAN, TRUE,
             GST_RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, G_TYPE_BOOLEAN, TRUE, NULL);
     g_signal_connect(camera->factory, "media-configure", G_CALLBACK(on_configure), camera);
     g_autoptr(GstRTSPMountPoints) mounts = gst_rtsp_server_get_mount_points(camera->server);
@@ -342,7 +364,7 @@ set_up_server(TestcamCamera *camera)
     g_autoptr(GstRTSPThreadPool) threads = gst_rtsp_thread_pool_new();
     gst_rtsp_thread_pool_set_max_threads(threads, 0);
     gst_rtsp_server_set_thread_pool(camera->server, threads);
-    if (camera->options.username != NULL)
+    if (camera->options.username != NULL || camera->options.certificate != NULL)
         set_password(camera, camera->options.password);
     add_factory(camera);
 }

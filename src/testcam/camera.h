@@ -4,11 +4,15 @@
 
 #include "testcam/clip.h"
 #include "testcam/fault.h"
+#include <gio/gio.h>
 #include <stdbool.h>
 
 typedef struct {
     const char *name, *address;
     const char *username, *password; /* NULL: open to everybody */
+    bool basic;                      /* asks for the password in the clear, as old cameras do */
+    GTlsCertificate *certificate;    /* rtsps; NULL: rtsp */
+    const char *launch;              /* instead of a picture: elements with payloaders pay0, pay1 */
     TestcamCodec codec;
     int index; /* chooses the picture, and where in the clip it begins */
     int port;  /* 0: any free one */

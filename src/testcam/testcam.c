@@ -24,8 +24,8 @@
 
 typedef struct {
     int cameras, port, width, height, fps, kbps;
-    char *address, *username, *password_file, *codec;
-    gboolean no_mjpeg, loop, control;
+    char *address, *username, *password_file, *codec, *launch, *certificate;
+    gboolean no_mjpeg, loop, control, basic;
 } Options;
 
 static const char *const NAMES[] = {"gate",   "dock",   "lobby", "yard",
@@ -61,7 +61,8 @@ print_ready(GPtrArray *all)
     for (guint i = 0; i < all->len; i++) {
         const TestcamCameraOptions *camera = testcam_camera_options(g_ptr_array_index(all, i));
         g_autofree char *url =
-            g_strdup_printf("rtsp://%s:%d/%s", camera->address, camera->port, camera->name);
+            g_strdup_printf("%s://%s:%d/%s", camera->certificate != NULL ? "rtsps" : "rtsp",
+                            camera->address, camera->port, camera->name);
         json_array_append_new(cameras,
                               json_pack("{s:s, s:s, s:s}", "name", camera->name, "url", url,
                                         "codec", testcam_codec_to_string(camera->codec)));
@@ -123,6 +124,12 @@ parse_options(int *argc, char ***argv, Options *options, GError **error)
         {"bitrate", 0, 0, G_OPTION_ARG_INT, &options->kbps, "kbit/s (1500)", "K"},
         {"codec", 0, 0, G_OPTION_ARG_STRING, &options->codec, "h264 (default), h265 or mjpeg",
          "CODEC"},
+        {"basic", 0, 0, G_OPTION_ARG_NONE, &options->basic,
+         "ask for basic instead of digest authentication", NULL},
+        {"certificate", 0, 0, G_OPTION_ARG_FILENAME, &options->certificate,
+         "speak rtsps with the certificate and key of this PEM file", "FILE"},
+        {"launch", 0, 0, G_OPTION_ARG_STRING, &options->launch,
+         "send this instead: \"( videotestsrc ! ... ! rtph264pay name=pay0 )\"", "ELEMENTS"},
         {"loop", 0, 0, G_OPTION_ARG_NONE, &options->loop,
          "send a clip encoded once, without name and clock", NULL},
         {"control", 0, 0, G_OPTION_ARG_NONE, &options->control,
@@ -159,12 +166,21 @@ read_password(const char *path, GError **error)
 static bool
 start_cameras(GPtrArray *cameras, const Options *options, const char *password, GError **error)
 {
+    GTlsCertificate *certificate = NULL; /* kept to the end */
+    if (options->certificate != NULL) {
+        certificate = g_tls_certificate_new_from_file(options->certificate, error);
+        if (certificate == NULL)
+            return false;
+    }
     for (int i = 0; i < options->cameras; i++) {
         const TestcamCameraOptions camera = {
             .name = camera_name(i), /* kept to the end, as the cameras are */
             .address = options->address,
             .username = options->username,
             .password = password,
+            .basic = options->basic,
+            .certificate = certificate,
+            .launch = options->launch,
             .codec = codec_of(options, i),
             .index = i,
             .port = options->port > 0 ? options->port + i : 0,
