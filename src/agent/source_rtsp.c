@@ -1,5 +1,5 @@
 #include "agent/pipeline_private.h"
-#include <gio/gio.h>
+#include "agent/rtsp_tls.h"
 #include <string.h>
 
 #define TIMEOUT_US 5000000
@@ -91,7 +91,7 @@ on_pad(GstElement *source, GstPad *pad, void *user_data)
 
 /* ---- rtsps ---- */
 
-/* Asked only about a certificate that was not trusted, and with a fingerprint none is. */
+/* Asked about each certificate that the store or file in charge does not vouch for. */
 static gboolean
 on_certificate(GstElement *source,
                GTlsConnection *connection,
@@ -100,16 +100,14 @@ on_certificate(GstElement *source,
                void *user_data)
 {
     KvgPipeline *pipeline = user_data;
-    const char *wanted = pipeline->camera->rtsp.certificate;
-    g_autoptr(GByteArray) der = NULL;
-    g_object_get(certificate, "certificate", &der, NULL);
-    if (wanted == NULL || der == NULL || !g_str_has_prefix(wanted, "sha256:"))
-        return FALSE;
-    g_autofree char *seen = g_compute_checksum_for_data(G_CHECKSUM_SHA256, der->data, der->len);
-    if (g_ascii_strcasecmp(seen, wanted + strlen("sha256:")) == 0)
+    g_autofree char *seen = NULL;
+    if (kvg_rtsp_tls_is_pinned(&pipeline->camera->rtsp, certificate, &seen))
         return TRUE;
     kvg_pipeline_end(pipeline, KVG_PIPELINE_FAILED,
-                     "%s shows the certificate sha256:%s, not the one of rtsp.certificate",
+                     pipeline->camera->rtsp.certificate != NULL
+                         ? "%s shows the certificate sha256:%s, not the one of rtsp.certificate"
+                         : "%s shows a certificate that is not trusted; give rtsp.ca_bundle, or if "
+                           "it is the camera's, rtsp.certificate: sha256:%s",
                      pipeline->shown_source, seen);
     return FALSE;
 }
@@ -119,21 +117,17 @@ set_up_tls(KvgPipeline *pipeline, GstElement *source)
 {
     const KvgConfigRtsp *rtsp = &pipeline->camera->rtsp;
     g_autoptr(GError) error = NULL;
+    g_autoptr(GTlsDatabase) trusted = NULL;
+    if (!kvg_rtsp_tls_trust(rtsp, &trusted, &error)) {
+        kvg_pipeline_end(pipeline, KVG_PIPELINE_NEEDS_HELP, "%s", error->message);
+        return false;
+    }
     if (g_strcmp0(rtsp->certificate, "insecure") == 0) {
         g_object_set(source, "tls-validation-flags", 0, NULL);
         return true;
     }
-    const char *path = rtsp->certificate != NULL ? "/dev/null" : rtsp->ca_bundle;
-    if (path == NULL)
-        return true;
-    g_autoptr(GTlsDatabase) trusted = g_tls_file_database_new(path, &error);
-    if (trusted == NULL) {
-        kvg_pipeline_end(pipeline, KVG_PIPELINE_NEEDS_HELP, "rtsp.ca_bundle: %s", error->message);
-        return false;
-    }
     g_object_set(source, "tls-database", trusted, NULL);
-    if (rtsp->certificate != NULL)
-        g_signal_connect(source, "accept-certificate", G_CALLBACK(on_certificate), pipeline);
+    g_signal_connect(source, "accept-certificate", G_CALLBACK(on_certificate), pipeline);
     return true;
 }
 
