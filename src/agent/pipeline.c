@@ -310,7 +310,7 @@ note_frame(KvgPipeline *pipeline, GstBuffer *buffer)
     if (key) {
         if (pipeline->last_key != 0 && pts > pipeline->last_key)
             set_gop(pipeline, pts - pipeline->last_key);
-        if (pipeline->reordered > 2) {
+        if (pipeline->reordered >= 2) { /* one alone is a stray clock */
             g_mutex_lock(&pipeline->lock);
             pipeline->media.reorders = true;
             g_mutex_unlock(&pipeline->lock);

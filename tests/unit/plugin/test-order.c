@@ -184,6 +184,46 @@ test_reordered(void)
     g_assert_cmpint(t.repaired, ==, 0);
 }
 
+/* The camera says after a second that it captured 300 ms before the frames arrived: both tracks
+ * glide there in steps nobody sees. A clock that is minutes off is not believed. */
+static void
+test_glides_to_capture(void)
+{
+    KvgTimeline t;
+    int64_t last = 0, pts = 0, dts = 0;
+    kvg_timeline_init(&t, KVG_TIMELINE_NONE);
+    for (int i = 0; i < 400; i++) {
+        const int64_t at = i * 66000;
+        const bool says = i >= 15;
+        const KvgTimelineInput picture = {.pts_us = at,
+                                          .dts_us = KVG_TIMELINE_NONE,
+                                          .now_us = NOW + at,
+                                          .captured_us = says ? NOW + at - 300000 : INT64_MIN,
+                                          .live = true};
+        kvg_timeline_map(&t, 0, &picture, &pts, &dts);
+        if (i > 0)
+            g_assert_cmpint(pts - last, >, 60000);
+        last = pts;
+        map(&t, 1, at, at, NOW + at, true);
+    }
+    g_assert_cmpint(ABS(pts - (NOW + 399 * 66000 - 300000)), <=, 2000);
+    g_assert_cmpint(ABS(map(&t, 1, 400 * 66000, 400 * 66000, NOW + 400 * 66000, true) -
+                        (NOW + 400 * 66000 - 300000)),
+                    <=, 4000);
+    g_assert_cmpint(t.repaired, ==, 0);
+
+    kvg_timeline_init(&t, KVG_TIMELINE_NONE);
+    for (int i = 0; i < 100; i++) {
+        const KvgTimelineInput wrong = {.pts_us = i * 66000,
+                                        .dts_us = KVG_TIMELINE_NONE,
+                                        .now_us = NOW + i * 66000,
+                                        .captured_us = NOW + i * 66000 - 120 * SECOND,
+                                        .live = true};
+        kvg_timeline_map(&t, 0, &wrong, &pts, &dts);
+        g_assert_cmpint(pts, ==, NOW + i * 66000);
+    }
+}
+
 /* What is put into a stream that was written before follows it, even if the clock is behind. */
 static void
 test_follows(void)
@@ -205,6 +245,7 @@ main(int argc, char **argv)
     g_test_add_func("/order/shared", test_shared);
     g_test_add_func("/order/without-times", test_without_times);
     g_test_add_func("/order/reordered", test_reordered);
+    g_test_add_func("/order/glides-to-capture", test_glides_to_capture);
     g_test_add_func("/order/follows", test_follows);
     return g_test_run();
 }
