@@ -1,4 +1,5 @@
 #include "agent/api_private.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include <kvg/error.h>
 #include <string.h>
@@ -233,33 +234,73 @@ handle(KvgHttpExchange *x, void *user_data)
 
 /* ---- life ---- */
 
+KvgConfig *
+kvg_api_config(KvgApi *api)
+{
+    pthread_mutex_lock(&api->lock);
+    KvgConfig *config = kvg_config_ref(api->config);
+    pthread_mutex_unlock(&api->lock);
+    return config;
+}
+
+void
+kvg_api_reload(KvgApi *api, KvgConfig *config)
+{
+    pthread_mutex_lock(&api->lock);
+    KvgConfig *before = api->config;
+    api->config = kvg_config_ref(config);
+    pthread_mutex_unlock(&api->lock);
+    kvg_config_unref(before);
+    kvg_access_reload(api->access, config);
+}
+
+static void
+api_free(KvgApi *api)
+{
+    kvg_access_free(api->access);
+    kvg_config_unref(api->config);
+    pthread_mutex_destroy(&api->lock);
+    g_free(api);
+}
+
+static KvgHttpServer *
+start_server(KvgApi *api, GError **error)
+{
+    const KvgConfig *config = api->config;
+    g_autoptr(SSL_CTX) tls = NULL;
+    if (config->api_certificate != NULL) {
+        tls =
+            kvg_http_tls_context_new(config->api_certificate, config->api_private_key, NULL, error);
+        if (tls == NULL)
+            return NULL;
+    }
+    const KvgHttpServerOptions options = {.address = config->api_address,
+                                          .port = config->api_port,
+                                          .tls = tls,
+                                          .handler = handle,
+                                          .user_data = api,
+                                          .max_connections = 256};
+    return kvg_http_server_start(&options, error);
+}
+
 KvgApi *
 kvg_api_start(const KvgApiOptions *options, GError **error)
 {
-    const KvgConfig *config = options->config;
     KvgApi *api = g_new0(KvgApi, 1);
+    pthread_mutex_init(&api->lock, NULL);
+    api->config = kvg_config_ref(options->config);
     api->board = options->board;
     api->control = options->control;
     api->proxy = options->proxy;
     api->reload = options->reload;
     api->errands = options->errands;
-    api->access = kvg_access_new(config);
-    g_autoptr(SSL_CTX) tls = NULL;
-    if (config->api_certificate != NULL)
-        tls =
-            kvg_http_tls_context_new(config->api_certificate, config->api_private_key, NULL, error);
-    const KvgHttpServerOptions server = {.address = config->api_address,
-                                         .port = config->api_port,
-                                         .tls = tls,
-                                         .handler = handle,
-                                         .user_data = api,
-                                         .max_connections = 256};
-    if (tls != NULL || config->api_certificate == NULL)
-        api->server = kvg_http_server_start(&server, error);
+    api->started_us = kvg_clock_mono_us();
+    api->access = kvg_access_new(options->config);
+    api->server = start_server(api, error);
     if (api->server == NULL) {
-        g_prefix_error(error, "api %s:%u: ", config->api_address, config->api_port);
-        kvg_access_free(api->access);
-        g_clear_pointer(&api, g_free);
+        g_prefix_error(error, "api %s:%u: ", options->config->api_address,
+                       options->config->api_port);
+        g_clear_pointer(&api, api_free);
     }
     return api;
 }
@@ -276,6 +317,5 @@ kvg_api_stop(KvgApi *api)
     if (api == NULL)
         return;
     kvg_http_server_stop(api->server, GRACE_MS);
-    kvg_access_free(api->access);
-    g_free(api);
+    api_free(api);
 }

@@ -9,9 +9,9 @@
 
 typedef struct _KvgApi KvgApi;
 
-/* All must outlive it. */
+/* All must outlive it, but the configuration, of which a reference is kept. */
 typedef struct {
-    const KvgConfig *config;
+    KvgConfig *config;
     KvgBoard *board;
     KvgControl *control;
     KvgProxy *proxy;
@@ -20,5 +20,8 @@ typedef struct {
 } KvgApiOptions;
 
 KvgApi *kvg_api_start(const KvgApiOptions *options, GError **error);
+/* Another configuration is in force. Address, port and certificate stay as they are. Thread: main.
+ */
+void kvg_api_reload(KvgApi *api, KvgConfig *config);
 uint16_t kvg_api_port(const KvgApi *api);
 void kvg_api_stop(KvgApi *api);

@@ -3,6 +3,7 @@
 
 #include "agent/api.h"
 #include "agent/api_access.h"
+#include <pthread.h>
 
 struct _KvgApi {
     KvgHttpServer *server;
@@ -12,7 +13,13 @@ struct _KvgApi {
     KvgReload *reload;
     KvgErrands *errands;
     KvgAccess *access;
+    int64_t started_us;
+    pthread_mutex_t lock;
+    KvgConfig *config; /* under lock */
 };
+
+/* The configuration in force; a reference. */
+KvgConfig *kvg_api_config(KvgApi *api);
 
 typedef struct {
     KvgHttpExchange *x;

@@ -1,11 +1,89 @@
-/* /api/site: the site as a whole, and its configuration read again. */
+/* /api/site and /api/reload: the agent as a whole. */
 #include "agent/api_private.h"
+#include "base/clock.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Resident memory; 0: not known. */
+static int64_t
+resident_bytes(int64_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%" G_GINT64_FORMAT "/statm", pid);
+    g_autofree char *text = NULL;
+    unsigned long long total = 0, resident = 0;
+    if (!g_file_get_contents(path, &text, NULL, NULL) ||
+        sscanf(text, "%llu %llu", &total, &resident) != 2)
+        return 0;
+    return (int64_t)resident * sysconf(_SC_PAGESIZE);
+}
+
+/* [{"pid", "rss_bytes", "cameras": [...]}] */
+static json_t *
+make_workers(const json_t *cameras)
+{
+    g_autoptr(json_t) by_pid = json_object();
+    json_t *workers = json_array();
+    size_t i;
+    json_t *camera;
+    json_array_foreach(cameras, i, camera)
+    {
+        const int64_t pid = kvg_json_get_int(camera, "process", 0);
+        g_autofree char *key = g_strdup_printf("%" G_GINT64_FORMAT, pid);
+        json_t *worker = json_object_get(by_pid, key);
+        if (pid == 0)
+            continue;
+        if (worker == NULL) {
+            worker = json_pack("{s:I, s:I, s:[]}", "pid", (json_int_t)pid, "rss_bytes",
+                               (json_int_t)resident_bytes(pid), "cameras");
+            json_array_append(workers, worker);
+            json_object_set_new(by_pid, key, worker);
+        }
+        json_array_append(json_object_get(worker, "cameras"), json_object_get(camera, "name"));
+    }
+    return workers;
+}
+
+typedef struct {
+    int64_t spool_bytes, bitrate_bps, oldest_ms;
+} Sums;
+
+static json_t *
+count_states(const json_t *cameras, Sums *sums)
+{
+    json_t *states = json_object();
+    size_t i;
+    json_t *camera;
+    json_array_foreach(cameras, i, camera)
+    {
+        const char *state = kvg_json_get_string(camera, "state");
+        json_object_set_new(states, state, json_integer(kvg_json_get_int(states, state, 0) + 1));
+        sums->spool_bytes += kvg_json_get_int(camera, "spool_bytes", 0);
+        sums->bitrate_bps += kvg_json_get_int(camera, "bitrate_bps", 0);
+        if (strcmp(state, "live") == 0)
+            sums->oldest_ms =
+                MAX(sums->oldest_ms, kvg_json_get_int(camera, "last_persisted_age_ms", 0));
+    }
+    return states;
+}
 
 void
 kvg_api_get_site(KvgApi *api, const KvgApiRequest *request)
 {
+    g_autoptr(KvgConfig) config = kvg_api_config(api);
+    g_autoptr(json_t) all = kvg_board_all(api->board);
+    const json_t *cameras = json_object_get(all, "cameras");
+    Sums sums = {0};
+    json_t *states = count_states(cameras, &sums);
     g_autoptr(json_t) site =
-        json_pack("{s:s, s:o}", "version", KVG_VERSION, "reload", kvg_board_get_reload(api->board));
+        json_pack("{s:s, s:s, s:s?, s:s, s:I, s:I, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:o, s:o}",
+                  "version", KVG_VERSION, "region", config->region, "endpoint", config->endpoint,
+                  "config", config->path, "pid", (json_int_t)getpid(), "uptime_ms",
+                  (json_int_t)((kvg_clock_mono_us() - api->started_us) / 1000), "states", states,
+                  "spool", "bytes", (json_int_t)sums.spool_bytes, "limit_bytes",
+                  (json_int_t)config->spool_limit_bytes, "upload", "bitrate_bps",
+                  (json_int_t)sums.bitrate_bps, "oldest_persisted_ms", (json_int_t)sums.oldest_ms,
+                  "workers", make_workers(cameras), "reload", kvg_board_get_reload(api->board));
     kvg_api_respond(request->x, 200, site);
 }
 

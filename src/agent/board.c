@@ -37,9 +37,9 @@ note_change(KvgBoard *board, const json_t *camera)
         return;
     if (json_array_size(changes) == MAX_CHANGES)
         json_array_remove(changes, 0);
-    json_array_append_new(changes, json_pack("{s:I, s:s?, s:s?}", "at_ms",
-                                             (json_int_t)kvg_clock_wall_ms(), "state", state,
-                                             "reason", reason));
+    json_array_append_new(changes,
+                          json_pack("{s:I, s:s?, s:s?}", "at_ms", (json_int_t)kvg_clock_wall_ms(),
+                                    "state", state, "reason", reason));
 }
 
 static json_t *
@@ -90,6 +90,7 @@ kvg_board_reload(KvgBoard *board, const KvgConfig *config)
                               camera->streaming ? "connecting" : "off", "reason", "starting",
                               "streaming", camera->streaming);
         json_object_set_new(known, "source", json_string(source));
+        json_object_set_new(known, "retention_hours", json_integer(camera->retention_hours));
         g_ptr_array_add(cameras, known);
     }
     GPtrArray *before = board->cameras;

@@ -47,11 +47,13 @@ static const struct {
      "Since the last PERSISTED; absent until there is one"},
     {"credentials_expire_ms", "kvg_camera_credentials_expiry_timestamp_seconds",
      "When the keys end, since 1970; absent if never or unknown"},
+    {"certificate_expires_ms", "kvg_camera_certificate_expiry_timestamp_seconds",
+     "When the certificate ends, since 1970; absent if there is none"},
     {"last_error_id", "kvg_camera_last_error_id", "Of the last ERROR acknowledgement; 0: none"},
 };
 
 static const char *const states[] = {"off", "connecting", "live", "stalled", "backoff", "failed"};
-static const char *const drops[] = {"invalid", "full", "evicted", "refused"};
+static const char *const drops[] = {"invalid", "full", "evicted", "refused", "overload"};
 
 static void
 head(GString *out, const char *name, const char *help)
@@ -73,7 +75,8 @@ sample(GString *out, const char *name, const json_t *camera, const char *label, 
 static bool
 is_unknown(const char *member, double value)
 {
-    return value < 0 || (value == 0 && strcmp(member, "credentials_expire_ms") == 0);
+    return value < 0 ||
+           (value == 0 && g_str_has_suffix(member, "_ms") && strstr(member, "_expire") != NULL);
 }
 
 static void

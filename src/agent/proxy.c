@@ -56,7 +56,7 @@ void
 kvg_proxy_reload(KvgProxy *proxy, KvgConfig *config)
 {
     pthread_mutex_lock(&proxy->lock);
-    g_autoptr(KvgConfig) old = g_steal_pointer(&proxy->config);
+    kvg_config_unref(proxy->config);
     proxy->config = kvg_config_ref(config);
     g_hash_table_foreach_remove(proxy->viewers, is_stale, config);
     pthread_mutex_unlock(&proxy->lock);

@@ -34,7 +34,7 @@ read_tags(Beginning *beginning, GstEvent *event)
 }
 
 static int64_t
-own_time(const Beginning *beginning, const GstBuffer *buffer)
+own_time(const Beginning *beginning, GstBuffer *buffer)
 {
     const int64_t pts_us =
         GST_BUFFER_PTS_IS_VALID(buffer) ? (int64_t)(GST_BUFFER_PTS(buffer) / 1000) : 0;

@@ -11,6 +11,7 @@
 #include "agent/reload.h"
 #include "agent/watch.h"
 #include "agent/worker.h"
+#include "aws/certificate.h"
 #include "base/clock.h"
 #include "cli/command.h"
 #include "config/diff.h"
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CERTIFICATES_S 30 /* the camera's certificates are looked at so often */
 #define LOG_DOMAIN "agent"
 #define LOCK_WAIT_MS 5000 /* for the workers of an agent that has just died */
 /* Cameras that were provisioned since are looked for so often. */
@@ -75,6 +77,7 @@ take_config(Supervisor *supervisor, KvgConfig *config, const KvgConfigDiff *diff
     kvg_board_reload(supervisor->board, config);
     kvg_control_reload(supervisor->control, config, site || diff->scopes[KVG_CONFIG_SCOPE_CONTROL]);
     kvg_proxy_reload(supervisor->proxy, config);
+    kvg_api_reload(supervisor->api, config);
     kvg_fleet_apply(supervisor->fleet, config, diff, snapshot_fd, kvg_fd_steal(&lock_fd));
     kvg_config_unref(supervisor->config);
     supervisor->config = kvg_config_ref(config);
@@ -160,11 +163,26 @@ tell_status(Supervisor *supervisor)
     supervisor->status = g_steal_pointer(&status);
 }
 
+/* kvg provision may renew them while the cameras run. */
+static void
+look_at_certificates(Supervisor *supervisor)
+{
+    for (guint i = 0; i < supervisor->config->cameras->len; i++) {
+        const KvgConfigCamera *camera = g_ptr_array_index(supervisor->config->cameras, i);
+        g_autoptr(json_t) report =
+            json_pack("{s:s, s:I}", "name", camera->name, "certificate_expires_ms",
+                      (json_int_t)kvg_certificate_end_ms(camera->certificate_path));
+        kvg_board_update(supervisor->board, report);
+    }
+}
+
 static gboolean
 on_tick(void *user_data)
 {
     Supervisor *supervisor = user_data;
     const unsigned n = ++supervisor->n_ticks;
+    if (n % CERTIFICATES_S == 1)
+        look_at_certificates(supervisor);
     if (kvg_watch_tick(supervisor->watch) || (supervisor->refused != NULL && n % RETRY_TICKS == 0))
         json_decref(reload(supervisor));
     if (n % CONTROL_CONNECT_S == 0)

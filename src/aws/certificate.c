@@ -89,6 +89,16 @@ time_text(const ASN1_TIME *time)
     return g_strdup(text);
 }
 
+int64_t
+kvg_certificate_end_ms(const char *path)
+{
+    g_autoptr(X509) certificate = read_certificate("", "certificate", path, NULL);
+    struct tm tm = {0};
+    if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) != 1)
+        return 0;
+    return (int64_t)timegm(&tm) * 1000;
+}
+
 static bool
 check_dates(const char *who,
             const X509 *certificate,

@@ -17,5 +17,8 @@ bool kvg_certificate_check(const char *who,
                            int64_t slack_ms,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* When the certificate in @path ends, in ms since 1970; 0: there is none that can be read. */
+int64_t kvg_certificate_end_ms(const char *path);
+
 /* Whether others than its owner can get at @path; false if it cannot be looked at. */
 bool kvg_file_is_open_to_others(const char *path);

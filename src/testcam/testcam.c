@@ -255,7 +255,8 @@ run(GPtrArray *cameras, const Options *options)
 {
     Feeder feeder = {cameras, options->fps, false};
     GThread *thread = options->loop ? g_thread_new("feeder", run_feeder, &feeder) : NULL;
-    g_autoptr(GDataInputStream) input = options->control ? listen_to_commands(cameras) : NULL;
+    G_GNUC_UNUSED g_autoptr(GDataInputStream) input =
+        options->control ? listen_to_commands(cameras) : NULL;
     print_ready(cameras);
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
     g_unix_signal_add(SIGTERM, quit, loop);

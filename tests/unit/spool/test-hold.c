@@ -241,7 +241,7 @@ test_silent_camera(Fixture *f, const void *data)
     KvgSpool *spool = open_filled(&p.options, now - 3, now - 1);
     release(spool, "event", (int64_t)(now - 2) * 1000, (int64_t)(now + 10) * 1000);
     uint64_t place = 0;
-    g_autofree char *seconds = read_seconds(spool, &place);
+    g_free(read_seconds(spool, &place));
     kvg_spool_persisted(spool, place);
     kvg_spool_settle(spool);
     g_assert_false(release_of(spool, "event").is_done);
@@ -456,7 +456,7 @@ test_reopen(Fixture *f, const void *data)
         spool = open_with(&p.options);
         expect_read(spool, "");
         size_t n;
-        g_autofree KvgRelease *list = kvg_spool_list_releases(spool, &n);
+        g_free(kvg_spool_list_releases(spool, &n));
         g_assert_cmpuint(n, ==, 0);
         close_spool(spool);
         g_assert_true(kvg_dir_remove(p.disk, NULL));
