@@ -28,6 +28,7 @@ kvg_pipeline_unref(KvgPipeline *pipeline)
         return;
     gst_clear_object(&pipeline->audio_sink);
     gst_clear_object(&pipeline->pipeline);
+    kvg_frames_tap_unref(pipeline->tap);
     kvg_media_clear(&pipeline->media);
     g_mutex_clear(&pipeline->lock);
     g_mutex_clear(&pipeline->life);
@@ -339,6 +340,19 @@ note_capture(KvgPipeline *pipeline, GstBuffer *buffer)
     atomic_store(&pipeline->captured_at, kvg_clock_mono_us());
 }
 
+/* Applications look at what is stored. */
+static void
+show(KvgPipeline *pipeline, GstPad *pad, GstBuffer *buffer)
+{
+    if (pipeline->tap == NULL || !kvg_frames_tap_is_wanted(pipeline->tap))
+        return;
+    g_autoptr(GstCaps) caps = gst_pad_get_current_caps(pad);
+    const int64_t captured_us = kvg_sink_captured_us(buffer);
+    if (caps != NULL)
+        kvg_frames_tap_put(pipeline->tap, caps, buffer,
+                           captured_us != INT64_MIN ? captured_us : g_get_real_time());
+}
+
 static GstPadProbeReturn
 on_video(GstPad *pad, GstPadProbeInfo *info, void *user_data)
 {
@@ -350,6 +364,7 @@ on_video(GstPad *pad, GstPadProbeInfo *info, void *user_data)
             note_frame(pipeline, buffer);
         if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT))
             note_capture(pipeline, buffer);
+        show(pipeline, pad, buffer);
         return GST_PAD_PROBE_OK;
     }
     GstEvent *event = GST_PAD_PROBE_INFO_EVENT(info);
@@ -428,6 +443,7 @@ kvg_pipeline_start(const KvgPipelineOptions *options)
     pipeline->source = source;
     pipeline->ended = options->ended;
     pipeline->user_data = options->user_data;
+    pipeline->tap = kvg_frames_tap_ref(options->tap);
     pipeline->spool_limit_bytes = options->spool_limit_bytes;
     pipeline->media.bitrate_bps = camera->bitrate_bps;
     pipeline->media.encode_reason = g_strdup(options->encode_reason);

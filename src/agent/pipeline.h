@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "frames/tap.h"
 #include "plugin/hub.h"
 #include <glib.h>
 #include <stdbool.h>
@@ -25,12 +26,14 @@ typedef void (*KvgPipelineEnded)(KvgPipelineEnd how, const char *reason, void *u
  * KvgPipelineOptions:
  * @camera: copied
  * @stream: what it delivers goes there; NULL: nowhere (kvg doctor looks at the camera only)
+ * @tap: sees the video that is stored, for applications; NULL
  * @spool_limit_bytes: of the stream; a file waits when it comes near
  * @encode_reason: encode although passthrough was asked for, because; NULL
  */
 typedef struct {
     const KvgConfigCamera *camera;
     KvgHubStream *stream;
+    KvgFramesTap *tap;
     uint64_t spool_limit_bytes;
     const char *encode_reason;
     KvgPipelineEnded ended;

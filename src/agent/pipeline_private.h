@@ -25,6 +25,7 @@ struct _KvgPipeline {
 
     GstElement *pipeline, *sink; /* no sink: nothing is stored */
     GstElement *encoder;         /* ours; NULL: passthrough */
+    KvgFramesTap *tap;        /* NULL: nobody may look */
     GstElement *audio_bin;
     GstPad *audio_sink; /* of kvssink; NULL */
     bool has_video;     /* one source pad is linked; streaming thread of the source */

@@ -42,6 +42,7 @@ typedef struct {
     KvgTimetable timetable;
     int64_t held_ms; /* when nothing was asked for the last time */
     KvgCamera machine;
+    KvgFramesTap *tap; /* for applications; NULL: not configured */
     KvgHubStream *stream; /* lives over restarts of the pipeline */
     KvgPipeline *pipeline;
     uint64_t frames_seen; /* of the pipeline in use */
@@ -206,6 +207,7 @@ start_camera(Entry *entry)
     }
     const KvgPipelineOptions options = {.camera = entry->config,
                                         .stream = entry->stream,
+                                        .tap = entry->tap,
                                         .spool_limit_bytes = spool_limit_bytes(entry),
                                         .encode_reason = entry->encode_reason,
                                         .ended = on_ended,
@@ -509,6 +511,7 @@ static void
 entry_free(void *data)
 {
     Entry *entry = data;
+    kvg_frames_tap_close(entry->tap);
     kvg_camera_clear(&entry->machine);
     kvg_config_unref(entry->snapshot);
     kvg_pipeline_words_clear(&entry->words);
@@ -539,6 +542,21 @@ give(Entry *entry, KvgConfig *config, const KvgConfigCamera *camera)
     entry->given = camera;
 }
 
+/* Consumers of a camera that is read anew connect again. */
+static void
+open_frames(Entry *entry)
+{
+    g_autoptr(GError) error = NULL;
+    kvg_frames_tap_close(g_steal_pointer(&entry->tap));
+    if (!entry->given->frames)
+        return;
+    entry->tap = kvg_frames_tap_open(entry->snapshot->frames_path, entry->given->name, &error);
+    if (entry->tap == NULL)
+        KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", entry->given->name,
+                        "camera %s: no frames for applications: %s", entry->given->name,
+                        error->message);
+}
+
 static void
 add_camera(Worker *worker, const KvgConfigCamera *camera, const json_t *settings)
 {
@@ -547,6 +565,7 @@ add_camera(Worker *worker, const KvgConfigCamera *camera, const json_t *settings
     give(entry, worker->config, camera);
     entry->config = &entry->shaped;
     shape(entry, settings);
+    open_frames(entry);
     entry->started_mono_us = kvg_clock_mono_us();
     kvg_camera_init(&entry->machine, entry->shaped.streaming, now_ms());
     entry->machine.watch_frames_ms = entry->shaped.watch_frames_ms;
@@ -599,6 +618,7 @@ change_camera(Entry *entry,
     else
         kvg_camera_restart(&entry->machine, "its configuration was changed", now_ms());
     stop_pipeline(entry);
+    open_frames(entry);
     if (entry->stream != NULL)
         reopen_stream(entry);
     log_change(entry, before);

@@ -231,6 +231,8 @@ const KvgConfigKey kvg_config_camera_keys[] = {
          "How long recording waits to be asked for; without it 24h, of events pre_roll and 30s"},
     {"audio", KVG_CONFIG_SWITCH, KVG_CONFIG_AT(Draft, camera.audio), .standard = "on",
      .about = "Whether the camera's sound is stored"},
+    {"frames", KVG_CONFIG_SWITCH, KVG_CONFIG_AT(Draft, camera.frames), .standard = "off",
+     .about = "Whether applications on this machine may get its decoded frames"},
     {"encoder", KVG_CONFIG_TEXT, KVG_CONFIG_AT(Draft, camera.encoder), .words = "auto",
      .pattern = "^[a-z0-9]{2,40}$", .remedy = "write auto, or the name of a GStreamer element",
      .standard = "auto", .about = "What encodes; auto tries what there is, hardware first"},

@@ -35,6 +35,7 @@ config_clear(void *data)
     g_ptr_array_unref(config->tags);
     g_free(config->spool_path);
     g_free(config->spool_memory_path);
+    g_free(config->frames_path);
     g_free(config->api_address);
     if (config->api_token != NULL)
         explicit_bzero(config->api_token, strlen(config->api_token));
@@ -195,6 +196,7 @@ config_new(const char *path, const char *folder)
     config->iot_policy = g_strdup("KvgCameraPolicy");
     config->tags = g_ptr_array_new_with_free_func(g_free);
     config->spool_path = g_build_filename(folder, "spool", NULL);
+    config->frames_path = g_build_filename(folder, "frames", NULL);
     config->api_address = g_strdup("127.0.0.1");
     config->api_port = 8080;
     config->cameras = g_ptr_array_new_with_free_func(kvg_config_camera_free);

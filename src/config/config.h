@@ -46,6 +46,7 @@ typedef struct {
     uint32_t width, height, fps, bitrate_bps; /* encoding; defaults 1280, 720, 0 = source's, 1.5M */
     bool video_auto;                          /* video: auto: also encode H.264 that plays badly */
     bool audio;                               /* default on */
+    bool frames;                              /* decoded ones for applications; default off */
     char *encoder;                            /* GStreamer's name; NULL: auto */
     KvgConfigRtsp rtsp;
     KvgConfigV4l2 v4l2;
@@ -85,6 +86,7 @@ typedef struct {
     KvgSpoolTier spool_tier;    /* default auto */
     int64_t spool_max_age_ms;   /* 0: none (default) */
     char *spool_memory_path;    /* NULL: in /dev/shm */
+    char *frames_path;          /* folder of the sockets of cameras with `frames: on` */
     bool live_first;            /* upload.catch_up: default oldest-first */
     uint64_t backlog_bps;       /* upload.bandwidth: per site, shared evenly; 0: no limit */
     char *api_address;          /* default 127.0.0.1 */

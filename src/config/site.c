@@ -155,6 +155,11 @@ static const KvgConfigKey upload_keys[] = {
      .standard = "unlimited", .about = "Bit rate that catching up may use, for the whole site"},
     {.name = NULL}};
 
+static const KvgConfigKey frames_keys[] = {
+    {"path", KVG_CONFIG_PATH, KVG_CONFIG_AT(KvgConfig, frames_path), .standard = "frames",
+     .about = "Folder of the sockets over which applications get frames; for this user only"},
+    {.name = NULL}};
+
 const KvgConfigKey kvg_config_site_keys[] = {
     {"workers", KVG_CONFIG_NUMBER, .read = read_workers, .words = "auto|per-camera", .least = 1,
      .most = 1000, .standard = "auto", .scope = KVG_CONFIG_SCOPE_WORKERS,
@@ -172,6 +177,8 @@ const KvgConfigKey kvg_config_site_keys[] = {
     {"spool", KVG_CONFIG_MAPPING, .keys = spool_keys,
      .about = "Where video waits until it is persisted"},
     {"upload", KVG_CONFIG_MAPPING, .keys = upload_keys, .about = "How video is sent"},
+    {"frames", KVG_CONFIG_MAPPING, .keys = frames_keys,
+     .about = "Decoded frames for applications, of cameras with frames: on"},
     {"api", KVG_CONFIG_MAPPING, .read = kvg_config_read_api, .keys = kvg_config_api_keys,
      .scope = KVG_CONFIG_SCOPE_API, .about = "Console and API"},
     {"defaults", KVG_CONFIG_MAPPING, .read = read_later, .keys = KVG_CONFIG_DEFAULT_KEYS,
