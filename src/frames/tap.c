@@ -22,7 +22,10 @@ struct _KvgFramesTap {
         pthread_mutex_t lock; /* held while a picture is published, so that closing waits for it */
         KvgFramesServer *server; /* NULL: closed */
         KvgFramesDecoder *decoder;
-        uint64_t copies; /* of decoders that are gone */
+        GstCaps *caps; /* that it was made for */
+        bool is_making;
+        int64_t retry_us; /* after a failure */
+        uint64_t copies;  /* of decoders that are gone */
     } shared;
 };
 
@@ -63,7 +66,7 @@ stop_decoder(KvgFramesTap *tap)
         kvg_frames_decoder_stop(decoder);
 }
 
-/* On the server's thread. The decoder is made with the next key frame, when it is known for what.
+/* On the server's thread. The decoder is made with the next frame, when it is known for what.
  */
 static void
 on_demand(bool wanted, void *user_data)
@@ -78,59 +81,105 @@ on_demand(bool wanted, void *user_data)
 }
 
 static void
-note_failure(KvgFramesTap *tap, const char *why, int64_t now_us)
+note_failure(KvgFramesTap *tap, const char *why)
 {
     KVG_LOG_WARNING(LOG_DOMAIN, "CAMERA", tap->camera,
                     "camera %s: its frames cannot be decoded for applications: %s", tap->camera,
                     why);
-    tap->mine.retry_us = now_us + RETRY_US;
+    pthread_mutex_lock(&tap->shared.lock);
+    tap->shared.retry_us = g_get_monotonic_time() + RETRY_US;
+    pthread_mutex_unlock(&tap->shared.lock);
     stop_decoder(tap);
 }
 
-/* With a key frame of @caps at hand: the decoder for it (a reference), or NULL. */
-static KvgFramesDecoder *
-ensure_decoder(KvgFramesTap *tap, const GstCaps *caps, bool is_key)
+/* What a decoder is to be made of, on its way to the thread that does. */
+typedef struct {
+    KvgFramesTap *tap;
+    GstCaps *caps;
+} Order;
+
+/* Takes @made, unless nobody looks any more. */
+static void
+take_decoder(KvgFramesTap *tap, KvgFramesDecoder *made, GstCaps *caps)
 {
-    const int64_t now_us = g_get_monotonic_time();
+    pthread_mutex_lock(&tap->shared.lock);
+    tap->shared.is_making = false;
+    const bool is_welcome = tap->shared.server != NULL && atomic_load(&tap->wanted);
+    if (is_welcome) {
+        tap->shared.decoder = made;
+        gst_caps_replace(&tap->shared.caps, caps);
+    }
+    pthread_mutex_unlock(&tap->shared.lock);
+    if (!is_welcome)
+        kvg_frames_decoder_stop(made);
+}
+
+/* A thread of its own, since the first decoder of a process loads its plugin, and the thread that
+ * puts is the one that uploads. */
+static void *
+run_make(void *data)
+{
+    Order *order = data;
+    KvgFramesTap *tap = order->tap;
+    g_autoptr(GError) error = NULL;
+    KvgFramesDecoder *made =
+        kvg_frames_decoder_new(order->caps, on_decoded, kvg_frames_tap_ref(tap), unref_tap, &error);
+    if (made != NULL) {
+        take_decoder(tap, made, order->caps);
+    } else {
+        kvg_frames_tap_unref(tap);
+        note_failure(tap, error->message);
+        pthread_mutex_lock(&tap->shared.lock);
+        tap->shared.is_making = false;
+        pthread_mutex_unlock(&tap->shared.lock);
+    }
+    gst_caps_unref(order->caps);
+    kvg_frames_tap_unref(tap);
+    g_free(order);
+    return NULL;
+}
+
+static void
+make_decoder(KvgFramesTap *tap, const GstCaps *caps)
+{
+    pthread_mutex_lock(&tap->shared.lock);
+    const bool is_due = !tap->shared.is_making && tap->shared.server != NULL &&
+                        g_get_monotonic_time() >= tap->shared.retry_us;
+    tap->shared.is_making = tap->shared.is_making || is_due;
+    pthread_mutex_unlock(&tap->shared.lock);
+    if (!is_due)
+        return;
+    Order *order = g_new(Order, 1);
+    *order = (Order){kvg_frames_tap_ref(tap), gst_caps_ref((GstCaps *)(uintptr_t)caps)};
+    g_thread_unref(g_thread_new("kvg-decode", run_make, order));
+}
+
+/* The decoder for video of @caps (a reference); NULL: it is being made. */
+static KvgFramesDecoder *
+find_decoder(KvgFramesTap *tap, const GstCaps *caps)
+{
     pthread_mutex_lock(&tap->shared.lock);
     g_autoptr(KvgFramesDecoder) decoder =
         tap->shared.decoder != NULL ? kvg_frames_decoder_ref(tap->shared.decoder) : NULL;
+    const bool fits = decoder != NULL && gst_caps_is_equal(tap->shared.caps, caps);
     pthread_mutex_unlock(&tap->shared.lock);
-    if (decoder != NULL) {
-        g_autofree char *failure = kvg_frames_decoder_failure(decoder);
-        if (failure != NULL)
-            note_failure(tap, failure, now_us);
-        else if (gst_caps_is_equal(tap->mine.caps, caps))
-            return g_steal_pointer(&decoder);
-    }
-    if (!is_key || now_us < tap->mine.retry_us)
-        return NULL;
-    stop_decoder(tap);
-    gst_caps_replace(&tap->mine.caps, (GstCaps *)(uintptr_t)caps);
-    g_autoptr(GError) error = NULL;
-    KvgFramesDecoder *made =
-        kvg_frames_decoder_new(caps, on_decoded, kvg_frames_tap_ref(tap), unref_tap, &error);
-    if (made == NULL) {
-        kvg_frames_tap_unref(tap);
-        note_failure(tap, error->message, now_us);
-        return NULL;
-    }
-    pthread_mutex_lock(&tap->shared.lock);
-    tap->shared.decoder = kvg_frames_decoder_ref(made);
-    pthread_mutex_unlock(&tap->shared.lock);
-    return made;
+    g_autofree char *failure = decoder != NULL ? kvg_frames_decoder_failure(decoder) : NULL;
+    if (fits && failure == NULL)
+        return g_steal_pointer(&decoder);
+    if (failure != NULL)
+        note_failure(tap, failure);
+    else
+        stop_decoder(tap);
+    make_decoder(tap, caps);
+    return NULL;
 }
 
 void
 kvg_frames_tap_put(KvgFramesTap *tap, const GstCaps *caps, GstBuffer *buffer, int64_t wall_us)
 {
-    const bool is_key = !GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
-    g_autoptr(KvgFramesDecoder) decoder = ensure_decoder(tap, caps, is_key);
+    g_autoptr(KvgFramesDecoder) decoder = find_decoder(tap, caps);
     if (decoder != NULL)
         kvg_frames_decoder_put(decoder, buffer, wall_us);
-    /* Nobody looks any more, since this frame set out. */
-    if (!atomic_load(&tap->wanted))
-        stop_decoder(tap);
 }
 
 bool
@@ -171,7 +220,7 @@ kvg_frames_tap_unref(KvgFramesTap *tap)
 {
     if (tap == NULL || !g_atomic_ref_count_dec(&tap->refs))
         return;
-    gst_caps_replace(&tap->mine.caps, NULL);
+    gst_caps_replace(&tap->shared.caps, NULL);
     pthread_mutex_destroy(&tap->shared.lock);
     g_free(tap->camera);
     g_free(tap);
