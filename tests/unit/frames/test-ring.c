@@ -371,7 +371,8 @@ test_address(Ring *ring, const void *data)
     g_assert_cmpuint(found.st_mode & 0777, ==, 0600);
     G_GNUC_UNUSED g_auto(KvgFd) connected = kvg_frames_connect(path_a, &error);
     g_assert_no_error(error);
-    G_GNUC_UNUSED g_auto(KvgFd) again = kvg_frames_listen(path_a, &error); /* what a dead process left */
+    G_GNUC_UNUSED g_auto(KvgFd) again =
+        kvg_frames_listen(path_a, &error); /* what a dead process left */
     g_assert_no_error(error);
 }
 
