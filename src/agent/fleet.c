@@ -370,12 +370,12 @@ kvg_fleet_set(KvgFleet *fleet, const char *camera)
     Worker *worker = find_worker(fleet, camera, NULL);
     if (worker == NULL)
         return;
-    KvgSettings settings;
-    kvg_control_get(fleet->control, camera, &settings);
-    /* Off: it cannot do harm, so it gets its process back; on again is a new chance. */
-    if (worker->quarantine.until_ms != 0 && settings.has_streaming && !settings.streaming)
+    /* Whoever changes a camera in quarantine, or switches it off and on so fast that only the
+     * latter is seen here, gives it a new chance. */
+    const bool has_process = worker->process != NULL;
+    if (worker->quarantine.until_ms != 0)
         pardon(worker);
-    else if (worker->process != NULL) {
+    if (has_process) {
         g_autoptr(json_t) packet = json_pack("{s:s, s:s, s:o}", "op", "set", "camera", camera,
                                              "settings", settings_of(fleet, camera));
         if (!kvg_process_send(worker->process, packet, -1))

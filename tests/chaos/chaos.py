@@ -22,7 +22,7 @@ from faults import FAULTS, SHOP, USUAL  # noqa: E402
 
 CAMERAS = 8
 # What a fault's window is wider than the fault: frames and fragments under way when it begins.
-BEFORE_S, AFTER_S = 3, 4
+BEFORE_S = 3
 PATIENCE_S = 90
 
 
@@ -117,7 +117,7 @@ class Watcher(threading.Thread):
 class Run:
     def __init__(self, site, watcher, seconds, seed):
         self.site, self.watcher, self.seconds, self.seed = site, watcher, seconds, seed
-        self.windows = {name: [] for name in site.names}
+        self.windows = {name: [] for name in site.names}  # [begin, end, loses, is_steady]
         self.failures, self.done = [], []
         self.end = time.monotonic() + seconds
 
@@ -128,9 +128,8 @@ class Run:
     def inflict(self, name, fault):
         """One fault, from its cause to the end of what it did."""
         began = time.time()
-        window = [began - BEFORE_S, None]
-        if not fault.is_steady:
-            self.windows[name].append(window)
+        window = [began - BEFORE_S, None, fault.loses, fault.is_steady]
+        self.windows[name].append(window)
         before = self.site.status()[name]
         fault.begin(self.site, name)
         seen = self.watcher.wait(name, began, lambda seen: fault.is_seen(seen, before), fault.seen_s)
@@ -150,9 +149,9 @@ class Run:
         except AssertionError:
             said = [(s["state"], s["reason"]) for s in self.watcher.since(name, over)]
             self.complain(f"{name}, {fault.name}: not back within {fault.back_s} s, said: {said}")
-        window[1] = time.time() + AFTER_S
+        window[1] = time.time() + fault.after_s
         shown = seen and {field: seen[field] for field in ("state", "reason")}
-        print(f"{name}, {fault.name}: shown after {took:.1f} s as {shown}, "
+        print(f"{time.strftime('%H:%M:%S', time.gmtime(began))} {name}, {fault.name}: shown after {took:.1f} s as {shown}, "
               f"back {time.time() - over:.1f} s after its end", flush=True)
         self.done.append(fault.name)
 
@@ -183,17 +182,20 @@ class Run:
             thread.start()
         for thread in threads:
             thread.join()
-        time.sleep(max(AFTER_S + 2, self.end - time.monotonic()))
+        time.sleep(max(6, self.end - time.monotonic()))
 
     # ---- the others
 
-    def is_own(self, name, at, until=None):
-        return any(begin <= at and (until or at) <= (end or time.time()) for begin, end in self.windows[name])
+    def may_change(self, name, at):
+        return any(begin <= at <= (end or at) and not is_steady for begin, end, _, is_steady in self.windows[name])
+
+    def may_lack(self, name, at):
+        return any(begin <= at <= (end or at) and loses for begin, end, loses, _ in self.windows[name])
 
     def check_states(self, name, began):
         last = None
         for seen in self.watcher.since(name, began):
-            if last is not None and not self.is_own(name, seen["at"]):
+            if last is not None and not self.may_change(name, seen["at"]):
                 if seen["state"] != "live":
                     self.complain(f"{name}: {seen['state']} ({seen['reason']}) without a fault of its own")
                 for field in ("sessions", "process"):
@@ -206,15 +208,14 @@ class Run:
         entries = [entry for entry in recorded(self.site, name) if entry[1] + entry[2] > began]
         gaps = [gap for gap in kvgtest.find_gaps(entries) if gap[0] < ended]
         for begin, end in gaps:
-            if not self.is_own(name, begin):
-                self.complain(f"{name}: {end - begin:.1f} s are missing, {begin - began:.1f} s after the beginning, "
-                              "without a fault of its own")
+            if not self.may_lack(name, begin):
+                self.complain(f"{name}: {end - begin:.1f} s are missing, {begin - began:.1f} s after the beginning "
+                              f"({time.strftime('%H:%M:%S', time.gmtime(begin))}), without a fault of its own")
         for _, start, length in entries:
             if not began - 60 < start < ended + 60:
                 self.complain(f"{name}: a fragment {start - began:.1f} s after the beginning")
-        covered = [entry for entry in entries if not self.is_own(name, entry[1])]
-        own = sum(min(end, ended) - max(begin, began) for begin, end in self.windows[name])
-        if not covered or max(start + length for _, start, length in entries) < ended - 5:
+        own = sum(min(end, ended) - max(begin, began) for begin, end, _, _ in self.windows[name])
+        if max((start + length for _, start, length in entries), default=0) < ended - 5:
             self.complain(f"{name}: its recording does not reach the end")
         return len(gaps), own
 
@@ -234,6 +235,14 @@ def recorded(site, name):
         "TimestampRange": {"StartTimestamp": time.time() - 86400, "EndTimestamp": time.time() + 60}})
     return [(f["FragmentNumber"], f["ProducerTimestamp"].timestamp(), f["FragmentLengthInMilliseconds"] / 1000)
             for page in pages for f in page["Fragments"]]
+
+
+def show_log(site, names):
+    """What the agent said about the cameras that failed."""
+    with open(site.path("agent.log"), errors="replace") as log:
+        for line in log:
+            if any(f"camera {name}" in line for name in names):
+                print(line.rstrip())
 
 
 # Seconds of calm, then a fault. In 90 s each happens once, some side by side.
@@ -277,7 +286,7 @@ def main():
     time.sleep(3)
     run.check(began, ended)
     if run.failures:
-        site.show_logs()
+        show_log(site, {name for name in site.names for failure in run.failures if failure.startswith(name)})
     print(f"chaos: {len(run.done)} faults, {len(run.failures)} failures, seed {options.seed}")
     for failure in run.failures:
         print("  " + failure)
