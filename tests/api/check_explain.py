@@ -10,7 +10,9 @@ import sys
 
 kvg, folder = sys.argv[1:]
 names = set()
-for path, _, files in os.walk(folder):
+for path, folders, files in os.walk(folder):
+    if "panoramasdk" in folders:
+        folders.remove("panoramasdk")  # its exceptions are those of Python applications
     for name in files:
         if name.endswith(".c") and not name.startswith("explain"):
             with open(os.path.join(path, name)) as source:
