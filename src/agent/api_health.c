@@ -29,7 +29,9 @@ void
 kvg_api_get_metrics(KvgApi *api, const KvgApiRequest *request)
 {
     g_autoptr(json_t) all = kvg_board_all(api->board);
-    g_autofree char *text = kvg_metrics_text(json_object_get(all, "cameras"));
+    const json_t *cameras = json_object_get(all, "cameras");
+    g_autoptr(json_t) site = kvg_api_make_site(api, cameras);
+    g_autofree char *text = kvg_metrics_text(cameras, site);
     const KvgHeader headers[] = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"},
                                  {"Cache-Control", "no-store"}};
     kvg_http_respond(request->x, 200, headers, G_N_ELEMENTS(headers), text, strlen(text));

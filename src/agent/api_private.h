@@ -52,6 +52,9 @@ void kvg_api_respond_error(KvgHttpExchange *x, const GError *error);
 /* The body as a JSON object; NULL: it has been answered already. An empty body is {}. */
 json_t *kvg_api_read_object(KvgHttpExchange *x);
 
+/* The agent as a whole, as /api/site shows it; @cameras: as kvg_board_all() gives them. */
+json_t *kvg_api_make_site(KvgApi *api, const json_t *cameras);
+
 /* ---- handlers ---- */
 void kvg_api_get_cameras(KvgApi *api, const KvgApiRequest *request);
 void kvg_api_get_camera(KvgApi *api, const KvgApiRequest *request);

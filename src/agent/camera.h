@@ -17,6 +17,7 @@ typedef enum {
                          */
     KVG_CAMERA_ENDED,   /* a file that was played to its end */
 } KvgCameraState;
+#define KVG_CAMERA_N_STATES (KVG_CAMERA_ENDED + 1)
 const char *kvg_camera_state_to_string(KvgCameraState state);
 
 typedef enum { KVG_CAMERA_DO_NOTHING, KVG_CAMERA_DO_START, KVG_CAMERA_DO_STOP } KvgCameraAction;

@@ -1,4 +1,5 @@
 #include "agent/metrics.h"
+#include "agent/camera.h"
 #include <string.h>
 
 /* Members of a camera's report. A name that ends in _total is a counter; _ms becomes seconds. */
@@ -29,6 +30,8 @@ static const struct {
     {"clock_corrections", "kvg_camera_clock_corrections_total",
      "Signatures refused for this machine's clock, and put right"},
     {"restarts", "kvg_camera_restarts_total", "Times the pipeline was built anew"},
+    {"process_ends", "kvg_camera_process_ends_total",
+     "Times the camera's worker ended unasked; absent until it did"},
     {"spool_damaged", "kvg_camera_spool_damaged_total",
      "Records of the spool that could not be read back"},
     {"spool_failures", "kvg_camera_spool_failures_total", "Calls of disk or memory that failed"},
@@ -52,7 +55,6 @@ static const struct {
     {"last_error_id", "kvg_camera_last_error_id", "Of the last ERROR acknowledgement; 0: none"},
 };
 
-static const char *const states[] = {"off", "connecting", "live", "stalled", "backoff", "failed"};
 static const char *const drops[] = {"invalid", "full", "evicted", "refused", "overload"};
 
 static void
@@ -105,10 +107,11 @@ put_states(GString *out, const json_t *cameras)
     head(out, "kvg_camera_state", "1 for the state that the camera is in");
     json_array_foreach((json_t *)(uintptr_t)cameras, i, camera)
     {
-        for (size_t s = 0; s < G_N_ELEMENTS(states); s++) {
-            g_autofree char *label = g_strdup_printf(",state=\"%s\"", states[s]);
+        for (int s = 0; s < KVG_CAMERA_N_STATES; s++) {
+            const char *state = kvg_camera_state_to_string((KvgCameraState)s);
+            g_autofree char *label = g_strdup_printf(",state=\"%s\"", state);
             sample(out, "kvg_camera_state", camera, label,
-                   g_strcmp0(kvg_json_get_string(camera, "state"), states[s]) == 0);
+                   g_strcmp0(kvg_json_get_string(camera, "state"), state) == 0);
         }
     }
     head(out, "kvg_camera_streaming", "1 if the camera is switched on");
@@ -153,12 +156,61 @@ put_ends(GString *out, const json_t *cameras)
     }
 }
 
+/* Of the supervisor and of each worker: not summed, or a worker that ends would make CPU time jump.
+ */
+static void
+put_process(GString *out,
+            const json_t *process,
+            const char *kind,
+            const char *name,
+            const char *member,
+            double scale)
+{
+    char text[G_ASCII_DTOSTR_BUF_SIZE];
+    const int64_t value = kvg_json_get_int(process, member, -1);
+    if (value < 0)
+        return;
+    g_string_append_printf(out, "%s{process=\"%s\",pid=\"%" G_GINT64_FORMAT "\"} %s\n", name, kind,
+                           kvg_json_get_int(process, "pid", 0),
+                           g_ascii_formatd(text, sizeof text, "%.15g", (double)value * scale));
+}
+
+static void
+put_processes(GString *out, const json_t *site)
+{
+    static const struct {
+        const char *member, *name, *help;
+        double scale;
+    } figures[] = {
+        {"rss_bytes", "kvg_process_resident_bytes", "Memory of each process", 1},
+        {"cpu_ms", "kvg_process_cpu_seconds_total", "CPU time of each process", 1e-3},
+    };
+    for (size_t f = 0; f < G_N_ELEMENTS(figures); f++) {
+        size_t i;
+        json_t *worker;
+        head(out, figures[f].name, figures[f].help);
+        put_process(out, site, "supervisor", figures[f].name, figures[f].member, figures[f].scale);
+        json_array_foreach(json_object_get(site, "workers"), i, worker) put_process(
+            out, worker, "worker", figures[f].name, figures[f].member, figures[f].scale);
+    }
+}
+
+static void
+put_spool_limit(GString *out, const json_t *site)
+{
+    head(out, "kvg_spool_limit_bytes", "What all cameras together may keep (spool.limit)");
+    g_string_append_printf(out, "kvg_spool_limit_bytes %" G_GINT64_FORMAT "\n",
+                           kvg_json_get_int(json_object_get(site, "spool"), "limit_bytes", 0));
+}
+
 char *
-kvg_metrics_text(const json_t *cameras)
+kvg_metrics_text(const json_t *cameras, const json_t *site)
 {
     GString *out = g_string_new(NULL);
     head(out, "kvg_build_info", "The version of this agent");
     g_string_append(out, "kvg_build_info{version=\"" KVG_VERSION "\"} 1\n");
+    put_processes(out, site);
+    put_spool_limit(out, site);
     put_states(out, cameras);
     put_drops(out, cameras);
     put_ends(out, cameras);

@@ -3,5 +3,5 @@
 
 #include "base/json.h"
 
-/* @cameras: as kvg_board_all() gives them (g_free). */
-char *kvg_metrics_text(const json_t *cameras);
+/* @cameras: as kvg_board_all() gives them. @site: as kvg_api_make_site() does (g_free). */
+char *kvg_metrics_text(const json_t *cameras, const json_t *site);

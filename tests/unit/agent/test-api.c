@@ -2,6 +2,8 @@
  * in, what pages of other sites may not do, what the board remembers. */
 #include "agent/api_private.h"
 #include "agent/board.h"
+#include "agent/camera.h"
+#include "agent/metrics.h"
 #include <string.h>
 
 static const char *const methods[] = {"GET", "POST", "PATCH", "PUT", "DELETE"};
@@ -149,6 +151,33 @@ test_history(void)
     g_ptr_array_unref(config.cameras);
 }
 
+/* In every state there is, one row is 1 and the others are 0, and the description knows the state.
+ */
+static void
+test_states(void)
+{
+    g_autofree char *path = g_build_filename(g_getenv("KVG_SOURCE"), "docs", "openapi.json", NULL);
+    g_autoptr(json_t) document = json_load_file(path, 0, NULL);
+    json_t *described = NULL;
+    g_assert_cmpint(json_unpack(document, "{s:{s:{s:{s:{s:{s:o}}}}}}", "components", "schemas",
+                                "Camera", "properties", "state", "enum", &described),
+                    ==, 0);
+    g_assert_cmpuint(json_array_size(described), ==, KVG_CAMERA_N_STATES);
+    for (int s = 0; s < KVG_CAMERA_N_STATES; s++) {
+        const char *state = kvg_camera_state_to_string((KvgCameraState)s);
+        g_assert_cmpstr(json_string_value(json_array_get(described, (size_t)s)), ==, state);
+        g_autoptr(json_t) cameras = json_pack("[{s:s, s:s}]", "name", "gate", "state", state);
+        g_autoptr(json_t) site = json_object();
+        g_autofree char *text = kvg_metrics_text(cameras, site);
+        for (int other = 0; other < KVG_CAMERA_N_STATES; other++) {
+            g_autofree char *line =
+                g_strdup_printf("\nkvg_camera_state{camera=\"gate\",state=\"%s\"} %d\n",
+                                kvg_camera_state_to_string((KvgCameraState)other), other == s);
+            g_assert_nonnull(strstr(text, line));
+        }
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -158,5 +187,6 @@ main(int argc, char **argv)
     g_test_add_func("/agent/api/origin", test_origin);
     g_test_add_func("/agent/api/tokens", test_tokens);
     g_test_add_func("/agent/api/history", test_history);
+    g_test_add_func("/agent/api/states", test_states);
     return g_test_run();
 }
