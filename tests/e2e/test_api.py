@@ -1,9 +1,8 @@
-"""The agent's API beyond a browser on this machine: token, HTTPS, sessions, pages of other sites, history,
-counters. Real answers fit docs/openapi.json."""
+"""The agent's API beyond a browser on this machine: token, HTTPS, sessions, pages of other sites, history.
+test_monitoring.py does what needs no token."""
 import http.client
 import json
 import os
-import re
 import ssl
 import subprocess
 
@@ -68,18 +67,6 @@ changes = fits("/api/cameras/{camera}/history", "/api/cameras/yard/history")["ch
 assert changes[-1]["state"] == "live" and changes[0]["at_ms"] <= changes[-1]["at_ms"], changes
 assert fits("/api/site", "/api/site")["version"]
 assert ask("/healthz", bearer=None)[0] == 200
-
-# ---- counters
-text = ask("/metrics")[2].decode()
-for line in ('kvg_camera_state{camera="yard",state="live"} 1', 'kvg_camera_state{camera="yard",state="off"} 0',
-             'kvg_camera_frames_dropped_total{camera="yard",reason="full"} 0'):
-    assert line in text, text
-frames = [line for line in text.splitlines() if line.startswith("kvg_camera_frames_total")]
-assert len(frames) == 1 and float(frames[0].split()[1]) > 0, frames
-
-alerts = os.path.join(os.path.dirname(__file__), "../../docs/grafana/alerts.yml")
-named = set(re.findall(r"kvg_[a-z_]+", open(alerts).read()))
-assert len(named) >= 4 and all(re.search(f"^{name}\\{{", text, re.M) for name in named), named
 
 # ---- who is let in
 for path in ("/api/cameras", "/api/site", "/metrics", "/api/cameras/yard/history"):

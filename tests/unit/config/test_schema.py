@@ -20,6 +20,7 @@ def document(name):
 
 
 def examples():
+    """Blocks marked yaml are of kvg.yaml; those of other programs are marked yml."""
     names = ["README.md"] + glob.glob("docs/**/*.md", root_dir=SOURCE, recursive=True)
     for name in names:
         for block in re.findall(r"^```yaml\n(.*?)^```", document(name), re.M | re.S):
