@@ -127,7 +127,7 @@ for name, result in sought.items():
 # What hls.js must be told for one-second fragments, see docs/internals/playback.md.
 CLOSE = {"liveSyncDurationCount": 1, "liveMaxLatencyDurationCount": 4, "maxLiveSyncPlaybackRate": 1.2}
 CLOSEST = {"lowLatencyMode": True, "liveSyncDuration": 0.4}
-for attempt in range(3):  # another load on the machine may delay a player, once
+for attempt in range(4):  # another load on the machine may delay a player for a while
     live = play({"name": "hls", "player": "hls", "url": hls("camera", "LIVE"), "seconds": 14, "frames": 210, "config": CLOSE},
                 {"name": "low latency", "player": "hls",
                  "url": hls("camera", "LIVE").replace("/hls/v1/", "/ll/v1/"), "seconds": 14,
